@@ -1,0 +1,281 @@
+"""Every table of Latchwatch. The migrations build the same; a test compares the two.
+
+Each index names the query that it serves.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from app.domain.health import AccountFacet, DeviceFacet
+from app.domain.news import NewsKind
+from app.storage.types import BigId, ByteString, Json, UtcDateTime
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# What was asked for, what Seam answered last, and the stored verdict of every tracked code.
+access_codes = Table(
+    "access_codes",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("revision", Integer, nullable=False, server_default="1"),
+    Column("origin", String, nullable=False),  # created | tracked | backup
+    Column("binding", String, nullable=False),  # requested | refused | bound
+    Column("access_code_id", String),
+    Column("device_id", String),
+    Column("connected_account_id", String),
+    Column("workspace_id", String),
+    Column("name", String),
+    Column("type", String, nullable=False),
+    Column("starts_at", UtcDateTime),
+    Column("ends_at", UtcDateTime),
+    Column("pin", String),  # fingerprint
+    Column("pin_changed", Boolean, nullable=False, server_default=text("false")),
+    Column("window_changed", Boolean, nullable=False, server_default=text("false")),
+    Column("is_offline", Boolean, nullable=False, server_default=text("false")),
+    Column("is_one_time_use", Boolean, nullable=False, server_default=text("false")),
+    Column("schedules_natively", Boolean),
+    Column("set_within_seconds", Integer),
+    Column("reference", String),
+    Column("metadata", Json),
+    Column("requested_at", UtcDateTime, nullable=False),  # our clock
+    Column("call_sent_at", UtcDateTime),  # the create call left, or was about to
+    Column("asked_at", UtcDateTime),  # Seam's clock
+    Column("end_asked_at", UtcDateTime),
+    Column("end_sent_at", UtcDateTime),  # Seam accepted the delete call
+    Column("refusal", Json),  # {status, type, message} of Seam's refusal
+    Column("replaced_by", String),
+    Column("untracked_at", UtcDateTime),
+    # reads
+    Column("read", Json),  # the last answer: {at, snapshot | null}
+    Column("seen_on_at", UtcDateTime),
+    Column("seen_absent_at", UtcDateTime),
+    Column("not_on_since", UtcDateTime),
+    Column("read_failed_at", UtcDateTime),
+    Column("read_failure", String),
+    # the stored assessment
+    Column("verdict", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    Column("deadline", UtcDateTime),
+    Column("next_check_at", UtcDateTime),
+    Column("problem", Json),
+    Column("safe_to_share", Boolean, nullable=False, server_default=text("false")),
+    Column("is_settled", Boolean, nullable=False, server_default=text("false")),
+    Column("is_terminal", Boolean, nullable=False, server_default=text("false")),
+    # the queue: the row is due from here on; a lease keeps replicas off the same work
+    Column("due_at", UtcDateTime),
+    Column("leased_until", UtcDateTime),
+    Column("postponed_error", String),  # why the last step raised
+    Column("failures", Integer, nullable=False, server_default="0"),  # how often in a row
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    UniqueConstraint("access_code_id"),
+    Index(  # claims and the sleep until the earliest due code
+        "ix_access_codes_due_at",
+        "due_at",
+        postgresql_where=text("due_at IS NOT NULL"),
+        sqlite_where=text("due_at IS NOT NULL"),
+    ),
+    Index("ix_access_codes_device_id", "device_id"),  # device news marks its codes; list filter
+    Index("ix_access_codes_connected_account_id", "connected_account_id"),  # account news marks its codes
+    Index("ix_access_codes_reference", "reference"),  # list filter
+    Index("ix_access_codes_verdict", "verdict", "id"),  # list filter
+    Index("ix_access_codes_starts_at", "starts_at"),  # list filter, arrivals of the summary
+    Index("ix_access_codes_created_at", "created_at", "id"),  # list order
+)
+
+# One row for every access code that Seam ever mentioned, tracked or not; one column for each kind of news, holding
+# the latest as text that sorts like (occurred_at, event_id), so that merging is the database's own maximum.
+signals = Table(
+    "signals",
+    metadata,
+    Column("access_code_id", ByteString, primary_key=True),
+    Column("version", Integer, nullable=False, server_default="0"),
+    *[Column(kind.value, ByteString) for kind in NewsKind],
+)
+
+# The latest report of each facet of a lock (same text form as in signals), and what Seam's device object said.
+devices = Table(
+    "devices",
+    metadata,
+    Column("device_id", ByteString, primary_key=True),
+    Column("connected_account_id", String),
+    Column("workspace_id", String),
+    Column("read", Json),
+    Column("read_at", UtcDateTime),
+    *[Column(facet.value, ByteString) for facet in DeviceFacet],
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("connected_account_id", ByteString, primary_key=True),
+    *[Column(facet.value, ByteString) for facet in AccountFacet],
+)
+
+# Every genuine event, once. Signals can be rebuilt from it.
+events = Table(
+    "events",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("event_id", ByteString, nullable=False),  # "svix:<svix-id>" for payloads without one
+    Column("event_type", String, nullable=False),
+    Column("access_code_id", String),
+    Column("device_id", String),
+    Column("connected_account_id", String),
+    Column("workspace_id", String),
+    Column("occurred_at", UtcDateTime, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("source", String, nullable=False),  # webhook | backfill
+    Column("news", Text),  # what the signals took from it: {kind, pin, ...}; fingerprints stay here
+    Column("payload", Text, nullable=False),  # JSON, PINs cut out
+    UniqueConstraint("event_id"),
+    Index("ix_events_access_code_id", "access_code_id", "id"),  # timeline
+    Index("ix_events_device_id", "device_id", "id"),  # list filter
+)
+
+# Signed payloads that could not be read, or that the database refused. The body itself is not kept: it may hold a PIN.
+unreadable = Table(
+    "unreadable",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("delivery_id", ByteString, nullable=False),  # svix-id
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("size", Integer, nullable=False),  # bytes
+    Column("digest", String, nullable=False),  # keyed, so that a short body cannot be guessed from it
+    Column("reason", String, nullable=False),
+    UniqueConstraint("delivery_id"),
+)
+
+transitions = Table(
+    "transitions",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("code_id", String, ForeignKey("access_codes.id"), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("from_verdict", String),
+    Column("to_verdict", String, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    Column("reason", Text, nullable=False),
+    Index("ix_transitions_code_id", "code_id", "id"),  # timeline
+)
+
+flags = Table(
+    "flags",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("severity", String, nullable=False),
+    Column("code_id", String, ForeignKey("access_codes.id")),  # null: a flag of the service itself
+    Column("access_code_id", String),
+    Column("device_id", String),
+    Column("opened_at", UtcDateTime, nullable=False),  # when the cause began
+    Column("closed_at", UtcDateTime),
+    Column("acknowledged_at", UtcDateTime),
+    Column("acknowledged_by", String),
+    Column("snoozed_until", UtcDateTime),
+    Column("reason", Text, nullable=False),
+    Column("problem", Json),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index(  # one open flag for each code and kind
+        "uq_flags_open",
+        "code_id",
+        "kind",
+        unique=True,
+        postgresql_where=text("closed_at IS NULL"),
+        sqlite_where=text("closed_at IS NULL"),
+    ),
+    Index("ix_flags_code_id", "code_id"),  # timeline, flags of one code
+    Index("ix_flags_created_at", "created_at", "id"),  # list order
+)
+
+# The outbox: what people must be told. Written with the flag, delivered afterwards.
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", String, primary_key=True),  # the stable key: one flag, one change
+    Column("flag_id", String, ForeignKey("flags.id"), nullable=False),
+    Column("change", String, nullable=False),  # opened | closed
+    Column("state", String, nullable=False),  # pending | sent | dead
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("next_attempt_at", UtcDateTime),
+    Column("last_error", String),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index("ix_alerts_flag_id", "flag_id"),  # timeline
+)
+
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("digest", String, nullable=False),  # SHA-256 of the secret part; it is random, so it needs no salt
+    Column("scopes", Json, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+    Column("last_used_at", UtcDateTime),
+    UniqueConstraint("digest"),
+)
+
+# Append-only: acts that touch PINs, tokens, flags or codes, and what Seam answered to reads.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", BigId, primary_key=True, autoincrement=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", String, nullable=False),  # token name, or "latchwatch"
+    Column("action", String, nullable=False),
+    Column("code_id", String),
+    Column("details", Json),
+    Index("ix_audit_log_code_id", "code_id", "id"),  # timeline
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("token_id", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("body_digest", String, nullable=False),  # keyed: bodies hold PINs
+    Column("code_id", String, ForeignKey("access_codes.id"), nullable=False),
+    Column("status", Integer),  # null: in flight
+    Column("problem", Json),  # the refusal to repeat
+    Column("in_flight_until", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index("ix_idempotency_keys_created_at", "created_at"),  # expiry after 7 days
+)
+
+# One row: what is known of our own intake, and small facts that belong to the whole service.
+intake = Table(
+    "intake",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("proven_until", UtcDateTime),
+    Column("last_delivery_at", UtcDateTime),
+    Column("backfilled", Integer, nullable=False, server_default="0"),
+    Column("first_token_printed", Boolean, nullable=False, server_default=text("false")),
+    Column("key_check", LargeBinary),  # HMAC of a fixed text: notices a changed SECRET_KEY
+)
