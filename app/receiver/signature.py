@@ -1,0 +1,203 @@
+"""Whether a delivery is genuine: a pure function of headers, body, secrets and the time.
+
+The signed text is ``{id}.{timestamp}.{body}``, the key is the base64 part of the secret, and the HMAC-SHA-256 is that
+of svix (which hands all its cryptography to ``standardwebhooks``). Svix's own ``verify`` is not called: it asks the
+real clock, decodes the body, and lets odd timestamps and odd tokens through or trips over them.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from standardwebhooks.webhooks import hmac_data
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+_PREFIX = "whsec_"
+_SHORTEST_KEY = 24  # bytes; the standard that svix follows asks for as many
+
+# The family that is preferred stands first.
+_FAMILIES = tuple((family + b"-id", family + b"-timestamp", family + b"-signature") for family in (b"svix", b"webhook"))
+_NAMES = frozenset(name for family in _FAMILIES for name in family)
+
+# A full stop inside an id cannot move the boundaries of the signed text: the body would have to begin with digits and
+# a full stop, and a genuine one is a JSON object.
+_ID = re.compile(rb"[!-~]{1,256}")
+_TIMESTAMP = re.compile(rb"[0-9]{1,12}")
+_LONGEST_SIGNATURE_LIST = 8192  # bytes; room for some 170 tokens, and a genuine list holds two or three
+
+
+class Reason(StrEnum):
+    """Why a delivery was turned away. Counted and logged, never told to the sender."""
+
+    MISSING_HEADER = "missing_header"
+    REPEATED_HEADER = "repeated_header"
+    MIXED_FAMILIES = "mixed_families"
+    MALFORMED_ID = "malformed_id"
+    MALFORMED_TIMESTAMP = "malformed_timestamp"
+    MALFORMED_SIGNATURE = "malformed_signature"
+    NO_KNOWN_SIGNATURE = "no_known_signature"
+    WRONG_SIGNATURE = "wrong_signature"
+    TOO_OLD = "too_old"
+    TOO_NEW = "too_new"
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """One signing secret. ``label`` tells secrets apart in metrics and logs without giving the key away."""
+
+    key: bytes = field(repr=False)
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """``timestamp`` is in Unix seconds; ``secret`` is the label of the secret that fitted."""
+
+    delivery_id: str
+    timestamp: int
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    reason: Reason
+
+
+class SecretError(ValueError):
+    """A webhook secret that cannot be used. The message reads on from the setting's name and never repeats the secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """What the headers say, not yet proven."""
+
+    delivery_id: bytes
+    timestamp: bytes
+    signatures: bytes
+
+
+def verify(
+    headers: Headers, body: bytes, *, secrets: Sequence[Secret], now: datetime, tolerance: timedelta
+) -> Verified | Rejection:
+    """Prove that ``body`` was sent by the holder of one of ``secrets`` within ``tolerance`` of ``now`` (aware).
+
+    One full family of headers must be there, each header once: ``svix-…`` or ``webhook-…``. Of two full families
+    ``svix-…`` counts, and what the other says is not looked at. Tokens of other versions and junk among the signatures
+    are skipped. Never raises, whatever the headers and the body hold.
+    """
+    claim = _read_claim(headers)
+    if isinstance(claim, Reason):
+        return Rejection(claim)
+    secret = _find_secret(claim, body, secrets)
+    if isinstance(secret, Reason):
+        return Rejection(secret)
+    # Looked at last: "too old" then means a genuine delivery, thus a clock that is off or a replay, and no mere noise.
+    timestamp = int(claim.timestamp)
+    age = now.timestamp() - timestamp
+    if age > tolerance.total_seconds():
+        return Rejection(Reason.TOO_OLD)
+    if -age > tolerance.total_seconds():
+        return Rejection(Reason.TOO_NEW)
+    return Verified(claim.delivery_id.decode("ascii"), timestamp, secret.label)
+
+
+def parse_secrets(text: str) -> tuple[Secret, ...]:
+    """Read one or several comma-separated secrets (several while they are rotated).
+
+    Raises ``SecretError`` for what the library would take for a key all the same: quotes, a public key, a placeholder,
+    base64 with junk in it, a key that is too short.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if parts == [""]:
+        raise SecretError("is empty; it should be the secret that Seam showed for the webhook (whsec_…)")
+    secrets = [_parse_secret(part, _place(number, len(parts))) for number, part in enumerate(parts, 1)]
+    return tuple(dict.fromkeys(secrets))
+
+
+def _read_claim(headers: Headers) -> _Claim | Reason:
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        known = name.lower()
+        if known not in _NAMES:
+            continue
+        if known in found:
+            return Reason.REPEATED_HEADER
+        found[known] = value
+    family = _choose_family(found)
+    if isinstance(family, Reason):
+        return family
+    claim = _Claim(*(found[name] for name in family))
+    return _fault_of(claim) or claim
+
+
+def _choose_family(found: dict[bytes, bytes]) -> tuple[bytes, bytes, bytes] | Reason:
+    used = [family for family in _FAMILIES if any(name in found for name in family)]
+    if used and all(name in found for family in used for name in family):
+        return used[0]
+    # Part of one family beside another: nothing tells which id the sender meant.
+    return Reason.MIXED_FAMILIES if len(used) > 1 else Reason.MISSING_HEADER
+
+
+def _fault_of(claim: _Claim) -> Reason | None:
+    if not _ID.fullmatch(claim.delivery_id):
+        return Reason.MALFORMED_ID
+    if not _TIMESTAMP.fullmatch(claim.timestamp):
+        return Reason.MALFORMED_TIMESTAMP
+    if len(claim.signatures) > _LONGEST_SIGNATURE_LIST:
+        return Reason.MALFORMED_SIGNATURE
+    return None
+
+
+def _find_secret(claim: _Claim, body: bytes, secrets: Sequence[Secret]) -> Secret | Reason:
+    tokens = [token for token in claim.signatures.split(b" ") if token.startswith(b"v1,")]
+    if not tokens:
+        return Reason.NO_KNOWN_SIGNATURE
+    signed = b"%b.%b.%b" % (claim.delivery_id, claim.timestamp, body)
+    for secret, expected in _expected_tokens(signed, secrets):
+        # Compared as text: whatever is not the one canonical spelling of the right 32 bytes differs, and junk needs
+        # no decoding that could raise and hide a good token behind it.
+        if any(hmac.compare_digest(expected, token) for token in tokens):
+            return secret
+    return Reason.WRONG_SIGNATURE
+
+
+def _expected_tokens(signed: bytes, secrets: Sequence[Secret]) -> Iterator[tuple[Secret, bytes]]:
+    for secret in secrets:
+        yield secret, b"v1," + base64.b64encode(hmac_data(secret.key, signed))
+
+
+def _place(number: int, total: int) -> str:
+    return "" if total == 1 else f"({number} of {total}) "
+
+
+def _parse_secret(text: str, place: str) -> Secret:
+    if not text:
+        raise SecretError(f"{place}is empty; take the comma away or put a secret (whsec_…) beside it")
+    if text[0] in "\"'" or text[-1] in "\"'":
+        raise SecretError(f"{place}has quotes around it; write it without them")
+    if text.startswith("whpk_"):
+        raise SecretError(f"{place}is a public key (whpk_…); it should be the signing secret (whsec_…)")
+    if not text.startswith(_PREFIX):
+        raise SecretError(f"{place}should begin with whsec_, as Seam shows it when the webhook is created")
+    key = _decode_key(text.removeprefix(_PREFIX))
+    if key is None:
+        raise SecretError(f"{place}is not whole: after whsec_ there should be plain base64, as Seam shows it")
+    if len(key) < _SHORTEST_KEY:
+        raise SecretError(f"{place}is too short: {len(key)} bytes, where a key has at least {_SHORTEST_KEY}")
+    return Secret(key, hashlib.blake2b(key, digest_size=4, person=b"latchwatch-label").hexdigest())
+
+
+def _decode_key(text: str) -> bytes | None:
+    try:
+        key = base64.b64decode(text, validate=True)
+    except ValueError:  # binascii.Error among them
+        return None
+    return key if base64.b64encode(key).decode("ascii") == text else None
