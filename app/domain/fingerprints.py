@@ -1,7 +1,7 @@
 """Keyed fingerprints: they tell two PINs apart without keeping either.
 
-A PIN has so few digits that a plain hash of it is as good as the PIN. So every fingerprint is an HMAC-SHA-256 under a key
-that is not in the database (contract, section 9), and it names its key: a fingerprint of another key cannot be compared.
+A PIN has so few digits that a plain hash of it is as good as the PIN. So every fingerprint is an HMAC-SHA-256 under a
+key that is not in the database (contract, section 9), and it names its key: those of another key cannot be compared.
 """
 
 from __future__ import annotations

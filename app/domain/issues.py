@@ -26,10 +26,10 @@ def read_issues(
 ) -> tuple[Issue, ...]:
     """The entries of ``obj``'s lists ``<prefix>errors`` and ``<prefix>warnings``, errors first, at most 20.
 
-    ``obj`` is a mapping (an event, a JSON object) or has attributes (the SDK's objects); anything else has no issues, and
-    an entry without a code is skipped. ``source`` is whose lists they are: an access code's own lists also carry errors of
-    its device and account, which are told apart by their ``is_…_error`` marks, or else by their code. Messages go through
-    ``redact`` and are cut to 500 characters.
+    ``obj`` is a mapping (an event, a JSON object) or has attributes (the SDK's objects); anything else has no issues,
+    and an entry without a code is skipped. ``source`` is whose lists they are: an access code's own lists also carry
+    errors of its device and account, which are told apart by their ``is_…_error`` marks, or else by their code.
+    Messages go through ``redact`` and are cut to 500 characters.
     """
     found = _read_all(obj, source, redact, prefix)
     return tuple(islice(found, MOST_ISSUES))

@@ -1,7 +1,7 @@
 """What Seam's error and warning codes mean, whether they heal by themselves, and what an operator should do.
 
-The table (``problem_table``) is built from Seam's documented codes and their older names. Seam's lists drift: a code that
-is not in the table counts as temporary, and its message, already redacted, is passed on.
+The table (``problem_table``) is built from Seam's documented codes and their older names. Seam's lists drift: a code
+that is not in the table counts as temporary, and its message, already redacted, is passed on.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 from app.domain.assessment import Problem
 from app.domain.news import Issue, IssueSource
-from app.domain.problem_table import ROWS, Row
+from app.domain.problem_table import ROWS, UNRELATED, Row
+
+_SOURCES = (IssueSource.ACCESS_CODE, IssueSource.DEVICE, IssueSource.ACCOUNT)
 
 PROBLEMS: dict[str, Row] = {code: row for row in ROWS for code in row.codes}
 
@@ -47,8 +49,8 @@ RISK_WARNINGS = frozenset(
     | {"accessory_keypad_setup_required", "third_party_integration_detected", "scheduled_maintenance_window"}
     | {"salto_ks_lock_access_code_support_removed", "provider_service_unavailable"}
 )
-# Errors of the access code itself with which it cannot be believed to be on the lock. Ask ``blocks``: it also knows what
-# to make of codes that are not in any list.
+# Errors of the access code itself with which it cannot be believed to be on the lock. Ask ``blocks``: it also knows
+# what to make of codes that are not in any list.
 BLOCKING = frozenset(
     code for code, row in PROBLEMS.items() if row.is_error and row.source in (None, IssueSource.ACCESS_CODE)
 ) - (REMOVAL_ERRORS | EXTERNAL_CHANGES | CHANGE_FAILED)
@@ -81,4 +83,23 @@ def problem_of(issues: Sequence[Issue]) -> Problem | None:
     Permanent before temporary (a generic "will retry" must not hide the cause), errors before warnings, causes before
     mere symptoms, then the code's own before its device's before its account's.
     """
-    return None
+    related = [issue for issue in issues if issue.code not in UNRELATED]
+    return _problem(min(related, key=_urgency)) if related else None
+
+
+def _urgency(issue: Issue) -> tuple[bool, bool, bool, int]:
+    row = PROBLEMS.get(issue.code)
+    is_symptom = row is not None and row.is_symptom
+    return not is_permanent(issue), not issue.is_error, is_symptom, _SOURCES.index(issue.source)
+
+
+def _problem(issue: Issue) -> Problem:
+    row = PROBLEMS.get(issue.code)
+    if row is None:
+        meaning = issue.message or f"Seam reports {issue.code} and says no more about it."
+        remedy = "Read Seam's message; if it does not help, ask Seam's support."
+    else:
+        meaning, remedy = row.meaning, row.remedy
+    return Problem(
+        kind=issue.source.value, code=issue.code, message=meaning, temporary=not is_permanent(issue), remedy=remedy
+    )

@@ -9,9 +9,9 @@ _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 def read_time(value: object) -> datetime | None:
-    """The aware UTC time that a string names, or ``None``: not a time, without an offset (its zone would be a guess), or
-    before 1970 (storage counts whole microseconds from there). Windows that "never" end in the year 9999 come back as the
-    year 9000, so that a deadline can still be added to them."""
+    """The aware UTC time that a string names, or ``None``: not a time, without an offset (its zone would be a guess),
+    or before 1970 (storage counts whole microseconds from there). Windows that "never" end, in the year 9999, come back
+    as the year 9000, so that a deadline can still be added to them."""
     if not isinstance(value, str):
         return None
     try:
