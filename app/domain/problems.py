@@ -25,7 +25,7 @@ CHANGE_FAILED = frozenset({"failed_to_update"})
 REMOVAL_ERRORS = frozenset(
     {"failed_to_remove_from_device", "failed_to_delete", "failed_to_expire", "kwikset_unable_to_confirm_deletion"}
 )
-EXTERNAL_CHANGES = frozenset(
+EXTERNAL_MODIFICATION = frozenset(
     {"conflicting_external_modification", "code_modified_external_to_seam", "external_modification_in_effect"}
 )
 SLOTS_FULL = frozenset(
@@ -37,6 +37,9 @@ OFFLINE = frozenset(
     | {"august_lock_temporarily_offline", "account_disconnected", "dormakaba_sites_disconnected"}
     | {"provider_service_unavailable"}
 )
+# What blinds us: with these nothing that was known about the codes is certain any more.
+ACCOUNT_LOST = frozenset({"account_disconnected", "invalid_credentials"})
+DEVICE_GONE = frozenset({"device_removed"})
 DEAD_KEYPAD = frozenset({"august_lock_missing_keypad", "accessory_keypad_setup_required"})
 LOW_BATTERY = frozenset({"accessory_keypad_low_battery", "low_battery"})
 DST_WARNINGS = frozenset(
@@ -53,7 +56,7 @@ RISK_WARNINGS = frozenset(
 # what to make of codes that are not in any list.
 BLOCKING = frozenset(
     code for code, row in PROBLEMS.items() if row.is_error and row.source in (None, IssueSource.ACCESS_CODE)
-) - (REMOVAL_ERRORS | EXTERNAL_CHANGES | CHANGE_FAILED)
+) - (REMOVAL_ERRORS | EXTERNAL_MODIFICATION | CHANGE_FAILED)
 
 
 def blocks(issue: Issue) -> bool:
