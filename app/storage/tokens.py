@@ -18,6 +18,7 @@ from sqlalchemy import Row, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.storage import audit
+from app.storage.dialects import insert_into
 from app.storage.engine import Database
 from app.storage.tables import api_tokens, intake
 
@@ -121,12 +122,13 @@ async def touch_token(db: Database, token_id: str, now: datetime) -> None:
 
 
 async def _win_first_print(conn: AsyncConnection) -> bool:
+    await conn.execute(insert_into(conn, intake).values(id=1).on_conflict_do_nothing())
     won = await conn.execute(
         update(intake)
         .where(
             intake.c.id == 1,
             intake.c.first_token_printed.is_(False),
-            ~exists().where(api_tokens.c.revoked_at.is_(None)),
+            ~exists(select(api_tokens.c.id)),
         )
         .values(first_token_printed=True)
         .returning(intake.c.id)
