@@ -72,7 +72,7 @@ class Rejection:
 
 
 class SecretError(ValueError):
-    """A webhook secret that cannot be used. The message reads on from the setting's name and never repeats the secret."""
+    """A webhook secret that cannot be used. The message reads on from the setting's name and never repeats it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,197 @@
+"""One writer for all deliveries: each commit takes what gathered while the one before ran.
+
+Nobody waits for company: a delivery that comes alone is committed alone, at once. The busier it gets, the larger the
+batches become, and the cost of a commit is shared by as many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import repeat
+from time import perf_counter
+
+import structlog
+
+from app.domain.events import Event
+from app.receiver.failures import describe
+from app.receiver.metrics import ReceiverMetrics
+from app.storage.errors import StorageUnavailable
+from app.storage.inbox import Delivery, Outcome
+
+log = structlog.get_logger(__name__)
+
+Store = Callable[[Sequence[Delivery]], Awaitable[list[Outcome]]]
+
+_VERBS = {
+    Outcome.STORED: "event_stored",
+    Outcome.DUPLICATE: "event_duplicate",
+    Outcome.UNREADABLE: "event_unreadable",
+}
+
+
+class Shed(StrEnum):
+    """Why a delivery was not kept, or may not have been: the sender has to come again."""
+
+    FULL = "full"  # too many wait already
+    UNAVAILABLE = "unavailable"  # storage is away, or the outcome of the commit is not known
+    CLOSED = "closed"  # shutting down, or not started
+
+
+@dataclass(frozen=True, slots=True)
+class CommitLimits:
+    """``waiting`` and ``waiting_bytes`` bound what may wait for an answer, the running commit included.
+
+    4096 deliveries are a few seconds of work at most, and ``commit_seconds`` bounds a commit that hangs: both stay
+    inside the 15 s after which the sender gives up on an answer.
+    """
+
+    waiting: int = 4096
+    waiting_bytes: int = 32 * 1024 * 1024
+    batch: int = 500
+    commit_seconds: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    delivery: Delivery
+    answer: asyncio.Future[Outcome | Shed]
+
+
+class Committer:
+    """``store`` commits a batch and says for each delivery, in order, what became of it. ``on_stored`` is called after
+    each commit that brought something new."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        metrics: ReceiverMetrics,
+        on_stored: Callable[[], None],
+        limits: CommitLimits | None = None,
+    ) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._on_stored = on_stored
+        self._limits = limits or CommitLimits()
+        self._queue: deque[_Waiting] = deque()
+        self._running: list[_Waiting] = []  # in the commit that runs now, and not answered yet
+        self._held = 0  # deliveries in either
+        self._held_bytes = 0
+        self._arrived = asyncio.Event()
+        self._open = False
+        self._task: asyncio.Task[None] | None = None
+        metrics.queue_depth.set_function(lambda: self._held)
+
+    def start(self) -> None:
+        """Call once, inside the running loop, before the first delivery."""
+        self._open = True
+        self._task = asyncio.create_task(self._run(), name="committer")
+
+    async def submit(self, delivery: Delivery) -> Outcome | Shed:
+        """Return once the delivery is committed. A caller that is cancelled gives up the answer, never the write."""
+        shed = self.shed(delivery.size)
+        if shed is not None:
+            return shed
+        waiting = _Waiting(delivery, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        self._held += 1
+        self._held_bytes += delivery.size
+        self._arrived.set()
+        return await waiting.answer
+
+    def shed(self, size: int) -> Shed | None:
+        """Turn a delivery of ``size`` bytes away when it cannot be accepted now; counted if so."""
+        shed = self._obstacle(size)
+        if shed is not None:
+            self._metrics.deliveries.labels(shed.value).inc()
+        return shed
+
+    async def close(self) -> None:
+        """Refuse what comes from now on, and return once everything that was accepted is answered."""
+        self._open = False
+        self._arrived.set()
+        if self._task is not None:
+            await asyncio.wait([self._task])  # does not cancel the draining if the caller is cancelled
+
+    def _obstacle(self, size: int) -> Shed | None:
+        if not self._open:
+            return Shed.CLOSED
+        if self._held >= self._limits.waiting or self._held_bytes + size > self._limits.waiting_bytes:
+            return Shed.FULL
+        return None
+
+    async def _run(self) -> None:
+        try:
+            while self._open or self._queue:
+                await self._arrived.wait()
+                self._arrived.clear()
+                while self._queue:
+                    await self._commit_or_tell()
+        finally:
+            # With anything left only when this task is cancelled: nobody may wait for an answer that never comes.
+            self._open = False
+            self._running.extend(self._queue)
+            self._queue.clear()
+            self._settle(repeat(Shed.UNAVAILABLE))
+
+    async def _commit_or_tell(self) -> None:
+        try:
+            await self._commit()
+        except (StorageUnavailable, TimeoutError) as error:
+            log.warning("batch_unavailable", count=len(self._running), **describe(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next batch must get its chance
+            log.error("batch_failed", count=len(self._running), **describe(error))
+        finally:
+            if self._running:
+                self._metrics.commit_failures.inc()
+                self._settle(repeat(Shed.UNAVAILABLE))
+
+    async def _commit(self) -> None:
+        self._running = self._take()
+        deliveries = [waiting.delivery for waiting in self._running]
+        started = perf_counter()
+        async with asyncio.timeout(self._limits.commit_seconds):
+            outcomes = await self._store(deliveries)
+        seconds = perf_counter() - started
+        if len(outcomes) != len(deliveries):
+            raise RuntimeError("the inbox answered for another number of deliveries than it was given")
+        self._settle(outcomes)
+        self._report(deliveries, outcomes, seconds)
+        if Outcome.STORED in outcomes:
+            self._on_stored()
+
+    def _take(self) -> list[_Waiting]:
+        return [self._queue.popleft() for _ in range(min(len(self._queue), self._limits.batch))]
+
+    def _settle(self, answers: Iterable[Outcome | Shed]) -> None:
+        """Answer everyone in the running commit. Who has gone away since is counted all the same."""
+        counts: Counter[Outcome | Shed] = Counter()
+        for waiting, answer in zip(self._running, answers, strict=False):
+            self._held -= 1
+            self._held_bytes -= waiting.delivery.size
+            counts[answer] += 1
+            if not waiting.answer.done():
+                waiting.answer.set_result(answer)
+        self._running = []
+        for answer, count in counts.items():
+            self._metrics.deliveries.labels(answer.value).inc(count)
+
+    def _report(self, deliveries: Sequence[Delivery], outcomes: Sequence[Outcome], seconds: float) -> None:
+        """One line for each kind of outcome in the batch, with all its ids: a line for each delivery would cost as much
+        as storing it."""
+        self._metrics.batch_size.observe(len(deliveries))
+        self._metrics.commit_seconds.observe(seconds)
+        self._metrics.last_delivery.set(deliveries[-1].received_at.timestamp())
+        ids: dict[Outcome, list[str]] = {}
+        for delivery, outcome in zip(deliveries, outcomes, strict=True):
+            ids.setdefault(outcome, []).append(_id_of(delivery))
+        for outcome, several in ids.items():
+            log.info(_VERBS[outcome], count=len(several), ids=several)
+
+
+def _id_of(delivery: Delivery) -> str:
+    return delivery.reading.event_id if isinstance(delivery.reading, Event) else delivery.delivery_id

@@ -1,0 +1,143 @@
+"""``POST /webhooks/seam``: genuine deliveries are read and stored, and acknowledged once they are.
+
+A raw ASGI application, so that the busiest route does no framework work for each request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.domain.events import Event, Unreadable, read_event
+from app.domain.fingerprints import Fingerprinter
+from app.receiver.answers import KEPT, NOT_GENUINE, ONLY_POST, TO_SHED, TO_UNREAD, UNAVAILABLE, Answer
+from app.receiver.body import BodyLimits, BodyReader, Unread, Upload
+from app.receiver.committer import Committer, Shed
+from app.receiver.failures import describe
+from app.receiver.metrics import ReceiverMetrics
+from app.receiver.signature import Reason, Rejection, Secret, Verified, verify
+from app.storage.inbox import Delivery
+
+log = structlog.get_logger(__name__)
+
+# The slash at the end is served alike: a redirect would count as a failed delivery.
+PATHS = frozenset({"/webhooks/seam", "/webhooks/seam/"})
+
+_TELL_EVERY = timedelta(minutes=1)
+
+
+class WebhookEndpoint:
+    """Answers 204 once a delivery is committed (also for a duplicate, and for a genuine one that cannot be read), and
+    401, 405, 408, 413, 429 or 503 otherwise. Never a redirect, never 410."""
+
+    def __init__(
+        self,
+        *,
+        secrets: Sequence[Secret],
+        tolerance: timedelta,
+        clock: Callable[[], datetime],
+        fingerprinter: Fingerprinter,
+        committer: Committer,
+        metrics: ReceiverMetrics,
+        limits: BodyLimits | None = None,
+    ) -> None:
+        self._secrets = tuple(secrets)
+        self._tolerance = tolerance
+        self._clock = clock
+        self._fingerprinter = fingerprinter
+        self._committer = committer
+        self._metrics = metrics
+        self._bodies = BodyReader(limits or BodyLimits())
+        self._rejections = _RejectionLog()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        upload = Upload(receive)
+        try:
+            answer = await self._handle(scope, upload)
+        except Exception as error:  # noqa: BLE001 - anything unforeseen: Seam is asked to come again
+            log.error("delivery_failed", **describe(error))
+            self._metrics.deliveries.labels("failed").inc()
+            answer = UNAVAILABLE
+        if answer is None:
+            return
+        if answer.closes:
+            await self._send_and_close(answer, upload, send)
+        else:
+            await answer.send(send)
+
+    async def _handle(self, scope: Scope, upload: Upload) -> Answer | None:
+        """``None``: nobody is there to be answered."""
+        if scope["method"] != "POST":
+            return ONLY_POST
+        body = await self._bodies.read(scope["headers"], upload)
+        if isinstance(body, Unread):
+            self._metrics.deliveries.labels(body.value).inc()
+            return TO_UNREAD[body]
+        now = self._clock()
+        proof = verify(scope["headers"], body, secrets=self._secrets, now=now, tolerance=self._tolerance)
+        if isinstance(proof, Rejection):
+            self._note(proof.reason, now)
+            return NOT_GENUINE
+        self._metrics.verified.labels(proof.secret).inc()
+        return await self._keep(proof, body, now)
+
+    async def _keep(self, proof: Verified, body: bytes, now: datetime) -> Answer:
+        # Asked before the body is read as an event: under too much load that work would be for nothing.
+        shed = self._committer.shed(len(body))
+        if shed is not None:
+            return TO_SHED[shed]
+        reading = self._read(body, proof.delivery_id, now)
+        digest = self._fingerprinter.digest(body)
+        delivery = Delivery(proof.delivery_id, now, len(body), digest, reading, "webhook")
+        result = await self._committer.submit(delivery)
+        return TO_SHED[result] if isinstance(result, Shed) else KEPT
+
+    def _read(self, body: bytes, delivery_id: str, now: datetime) -> Event | Unreadable:
+        try:
+            return read_event(body, delivery_id=delivery_id, received_at=now, fingerprinter=self._fingerprinter)
+        except Exception as error:  # noqa: BLE001 - a fault in reading must not lose a genuine delivery
+            log.error("event_reading_failed", delivery_id=delivery_id, **describe(error))
+            return Unreadable("reading_failed")
+
+    def _note(self, reason: Reason, now: datetime) -> None:
+        self._metrics.deliveries.labels("rejected").inc()
+        self._metrics.rejections.labels(reason.value).inc()
+        self._rejections.note(reason, now)
+
+    async def _send_and_close(self, answer: Answer, upload: Upload, send: Send) -> None:
+        await answer.start(send)
+        await send({"type": "http.response.body", "body": answer.body, "more_body": True})
+        await self._bodies.discard(upload)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class _RejectionLog:
+    """At most one line a minute for each reason, with the number since the last: anybody can cause rejections, so that
+    a line for each would let them fill the disk."""
+
+    def __init__(self) -> None:
+        self._told: dict[Reason, datetime] = {}
+        self._untold: dict[Reason, int] = {}
+
+    def note(self, reason: Reason, now: datetime) -> None:
+        count = self._untold.get(reason, 0) + 1
+        told = self._told.get(reason)
+        if told is not None and now - told < _TELL_EVERY:
+            self._untold[reason] = count
+            return
+        log.warning("delivery_rejected", reason=reason.value, count=count)
+        self._told[reason] = now
+        self._untold[reason] = 0
+
+
+def put_in_front(endpoint: WebhookEndpoint, app: ASGIApp) -> ASGIApp:
+    """Let ``endpoint`` serve the webhook's path, and ``app`` everything else (the lifespan included)."""
+
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        serves = endpoint if scope["type"] == "http" and scope["path"] in PATHS else app
+        await serves(scope, receive, send)
+
+    return dispatch
