@@ -10,33 +10,41 @@
     └── SeamUnanswered              time-out, 5xx, HTML or garbage: what was done is unknown
         └── SeamUnreached           no connection: certainly nothing was done
 
-Every message has been redacted: no PIN gets out of this package by an error. For the same reason none of them has a
-cause or a context: the SDK's own errors quote Seam word for word.
+Every message has been redacted: no PIN gets out of this package by an error. For the same reason none of them is
+chained to an error of the SDK or of httpx: those quote Seam word for word.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from app.domain.errors import LatchwatchError
 
 
 class SeamError(LatchwatchError):
-    """``seam_type`` is Seam's own error type (``None``: it did not say), ``status_code`` that of its answer
-    (``None``: there was none)."""
+    """``status_code`` is that of Seam's answer and ``at`` its time, on Seam's clock (``None``: there was no answer).
+    ``seam_type`` is Seam's own error type (``None``: it did not say). ``was_done`` ``None`` means unknown."""
 
     status: ClassVar[int] = 502
     type: ClassVar[str] = "seam"
     title: ClassVar[str] = "Seam failed"
     is_permanent: ClassVar[bool] = False
-    was_done: ClassVar[bool | None] = False  # None: unknown
+    was_done: ClassVar[bool | None] = False
 
-    def __init__(self, message: str, *, status_code: int | None = None, seam_type: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int | None = None,
+        seam_type: str | None = None,
+        at: datetime | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.status_code = status_code
         self.seam_type = seam_type
+        self.at = at
 
 
 class SeamRefused(SeamError):
@@ -80,9 +88,10 @@ class SeamRateLimited(SeamError):
         *,
         status_code: int | None = None,
         seam_type: str | None = None,
+        at: datetime | None = None,
         retry_after: timedelta | None = None,
     ) -> None:
-        super().__init__(message, status_code=status_code, seam_type=seam_type)
+        super().__init__(message, status_code=status_code, seam_type=seam_type, at=at)
         self.retry_after = retry_after
 
 
