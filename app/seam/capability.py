@@ -1,4 +1,4 @@
-"""What a lock can do, as far as Seam's device object tells (its capability flags, and the page on native scheduling)."""
+"""What a lock can do, as far as Seam's device object tells: its capability flags, and whether it keeps schedules."""
 
 from __future__ import annotations
 
