@@ -1,6 +1,7 @@
 """Every table of Latchwatch. The migrations build the same; a test compares the two.
 
-Each index names the query that it serves.
+Each index names the query that it serves. Ids are compared in byte order everywhere: a join of columns with different
+collations could not use an index on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ metadata = MetaData(
 access_codes = Table(
     "access_codes",
     metadata,
-    Column("id", String, primary_key=True),
+    Column("id", ByteString, primary_key=True),
     Column("revision", Integer, nullable=False, server_default="1"),
     Column("origin", String, nullable=False),  # created | tracked | backup
     Column("binding", String, nullable=False),  # requested | refused | bound
-    Column("access_code_id", String),
-    Column("device_id", String),
-    Column("connected_account_id", String),
-    Column("workspace_id", String),
+    Column("access_code_id", ByteString),
+    Column("device_id", ByteString),
+    Column("connected_account_id", ByteString),
+    Column("workspace_id", ByteString),
     Column("name", String),
     Column("type", String, nullable=False),
     Column("starts_at", UtcDateTime),
@@ -65,7 +66,7 @@ access_codes = Table(
     Column("end_asked_at", UtcDateTime),
     Column("end_sent_at", UtcDateTime),  # Seam accepted the delete call
     Column("refusal", Json),  # {status, type, message} of Seam's refusal
-    Column("replaced_by", String),
+    Column("replaced_by", ByteString),
     Column("untracked_at", UtcDateTime),
     # reads
     Column("read", Json),  # the last answer: {at, snapshot | null}
@@ -121,11 +122,12 @@ devices = Table(
     "devices",
     metadata,
     Column("device_id", ByteString, primary_key=True),
-    Column("connected_account_id", String),
-    Column("workspace_id", String),
+    Column("connected_account_id", ByteString),
+    Column("workspace_id", ByteString),
     Column("read", Json),
     Column("read_at", UtcDateTime),
     *[Column(facet.value, ByteString) for facet in DeviceFacet],
+    Index("ix_devices_connected_account_id", "connected_account_id"),  # account news marks the codes of its devices
 )
 
 accounts = Table(
@@ -142,10 +144,10 @@ events = Table(
     Column("id", BigId, primary_key=True, autoincrement=True),
     Column("event_id", ByteString, nullable=False),  # "svix:<svix-id>" for payloads without one
     Column("event_type", String, nullable=False),
-    Column("access_code_id", String),
-    Column("device_id", String),
-    Column("connected_account_id", String),
-    Column("workspace_id", String),
+    Column("access_code_id", ByteString),
+    Column("device_id", ByteString),
+    Column("connected_account_id", ByteString),
+    Column("workspace_id", ByteString),
     Column("occurred_at", UtcDateTime, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("received_at", UtcDateTime, nullable=False),
@@ -165,7 +167,7 @@ unreadable = Table(
     Column("delivery_id", ByteString, nullable=False),  # svix-id
     Column("received_at", UtcDateTime, nullable=False),
     Column("size", Integer, nullable=False),  # bytes
-    Column("digest", String, nullable=False),  # keyed, so that a short body cannot be guessed from it
+    Column("digest", ByteString, nullable=False),  # keyed, so that a short body cannot be guessed from it
     Column("reason", String, nullable=False),
     UniqueConstraint("delivery_id"),
 )
@@ -174,7 +176,7 @@ transitions = Table(
     "transitions",
     metadata,
     Column("id", BigId, primary_key=True, autoincrement=True),
-    Column("code_id", String, ForeignKey("access_codes.id"), nullable=False),
+    Column("code_id", ByteString, ForeignKey("access_codes.id"), nullable=False),
     Column("at", UtcDateTime, nullable=False),
     Column("from_verdict", String),
     Column("to_verdict", String, nullable=False),
@@ -186,12 +188,12 @@ transitions = Table(
 flags = Table(
     "flags",
     metadata,
-    Column("id", String, primary_key=True),
+    Column("id", ByteString, primary_key=True),
     Column("kind", String, nullable=False),
     Column("severity", String, nullable=False),
-    Column("code_id", String, ForeignKey("access_codes.id")),  # null: a flag of the service itself
-    Column("access_code_id", String),
-    Column("device_id", String),
+    Column("code_id", ByteString, ForeignKey("access_codes.id")),  # null: a flag of the service itself
+    Column("access_code_id", ByteString),
+    Column("device_id", ByteString),
     Column("opened_at", UtcDateTime, nullable=False),  # when the cause began
     Column("closed_at", UtcDateTime),
     Column("acknowledged_at", UtcDateTime),
@@ -216,8 +218,8 @@ flags = Table(
 alerts = Table(
     "alerts",
     metadata,
-    Column("id", String, primary_key=True),  # the stable key: one flag, one change
-    Column("flag_id", String, ForeignKey("flags.id"), nullable=False),
+    Column("id", ByteString, primary_key=True),  # the stable key: one flag, one change
+    Column("flag_id", ByteString, ForeignKey("flags.id"), nullable=False),
     Column("change", String, nullable=False),  # opened | closed
     Column("state", String, nullable=False),  # pending | sent | dead
     Column("attempts", Integer, nullable=False, server_default="0"),
@@ -230,9 +232,9 @@ alerts = Table(
 api_tokens = Table(
     "api_tokens",
     metadata,
-    Column("id", String, primary_key=True),
+    Column("id", ByteString, primary_key=True),
     Column("name", String, nullable=False),
-    Column("digest", String, nullable=False),  # SHA-256 of the secret part; it is random, so it needs no salt
+    Column("digest", ByteString, nullable=False),  # SHA-256 of the secret part; it is random, so it needs no salt
     Column("scopes", Json, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime),
@@ -249,7 +251,7 @@ audit_log = Table(
     Column("at", UtcDateTime, nullable=False),
     Column("actor", String, nullable=False),  # token name, or "latchwatch"
     Column("action", String, nullable=False),
-    Column("code_id", String),
+    Column("code_id", ByteString),
     Column("details", Json),
     Index("ix_audit_log_code_id", "code_id", "id"),  # timeline
 )
@@ -257,10 +259,10 @@ audit_log = Table(
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
-    Column("token_id", String, primary_key=True),
-    Column("key", String, primary_key=True),
+    Column("token_id", ByteString, primary_key=True),
+    Column("key", ByteString, primary_key=True),
     Column("body_digest", String, nullable=False),  # keyed: bodies hold PINs
-    Column("code_id", String, ForeignKey("access_codes.id"), nullable=False),
+    Column("code_id", ByteString, ForeignKey("access_codes.id"), nullable=False),
     Column("status", Integer),  # null: in flight
     Column("problem", Json),  # the refusal to repeat
     Column("in_flight_until", UtcDateTime),

@@ -1,0 +1,91 @@
+"""News and states as text that sorts like ``(occurred_at, event_id)``.
+
+``2026-08-01T12:00:00.000000+00:00 <US> event_id <US> {json of the rest}``, where ``<US>`` is the unit separator. The
+time has a fixed width, UTF-8 sorts like code points, and no character of an event id sorts below the separator: so the
+database's own maximum over such text (in byte order) is the same maximum that ``app.domain.news.merge`` takes.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from app.domain.health import State
+from app.domain.news import Issue, IssueSource, News
+
+_SEPARATOR = "\x1f"
+_Rest = dict[str, Any]
+
+
+def encode_news(news: News) -> str:
+    """Raises ``ValueError`` for a naive time or a control character in the event id: neither could be ordered."""
+    return _join(news.occurred_at, news.event_id, news_to_json(news))
+
+
+def decode_news(text: str) -> News:
+    occurred_at, event_id, rest = _split(text)
+    return news_from_json(rest, occurred_at, event_id)
+
+
+def encode_state(state: State) -> str:
+    """Raises ``ValueError`` like ``encode_news``."""
+    return _join(state.occurred_at, state.event_id, {"value": state.value})
+
+
+def decode_state(text: str) -> State:
+    occurred_at, event_id, rest = _split(text)
+    return State(value=rest["value"], occurred_at=occurred_at, event_id=event_id)
+
+
+def news_to_json(news: News) -> _Rest:
+    """What the news says besides when and by which event; what is missing is left out."""
+    rest: _Rest = {"pin": news.pin, "backup": news.backup_access_code_id}
+    if news.issues:
+        rest["issues"] = [_issue_to_json(issue) for issue in news.issues]
+    return {key: value for key, value in rest.items() if value is not None}
+
+
+def news_from_json(rest: _Rest, occurred_at: datetime, event_id: str) -> News:
+    return News(
+        occurred_at=occurred_at,
+        event_id=event_id,
+        pin=rest.get("pin"),
+        backup_access_code_id=rest.get("backup"),
+        issues=tuple(_issue_from_json(issue) for issue in rest.get("issues", ())),
+    )
+
+
+def _issue_to_json(issue: Issue) -> _Rest:
+    return {
+        "code": issue.code,
+        "message": issue.message,
+        "source": issue.source.value,
+        "is_error": issue.is_error,
+        "created_at": issue.created_at.isoformat() if issue.created_at else None,
+    }
+
+
+def _issue_from_json(value: _Rest) -> Issue:
+    created_at = value["created_at"]
+    return Issue(
+        code=value["code"],
+        message=value["message"],
+        source=IssueSource(value["source"]),
+        is_error=value["is_error"],
+        created_at=datetime.fromisoformat(created_at) if created_at else None,
+    )
+
+
+def _join(occurred_at: datetime, event_id: str, rest: _Rest) -> str:
+    if occurred_at.tzinfo is None:
+        raise ValueError("a time without a zone cannot be stored")
+    if event_id and min(event_id) < " ":
+        raise ValueError("an event id with a control character cannot be ordered")
+    moment = occurred_at.astimezone(UTC).isoformat(timespec="microseconds")
+    return f"{moment}{_SEPARATOR}{event_id}{_SEPARATOR}{json.dumps(rest, sort_keys=True, separators=(',', ':'))}"
+
+
+def _split(text: str) -> tuple[datetime, str, _Rest]:
+    moment, event_id, rest = text.split(_SEPARATOR, 2)
+    return datetime.fromisoformat(moment), event_id, json.loads(rest)

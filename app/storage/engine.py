@@ -1,0 +1,113 @@
+"""The database: SQLite in a file, or PostgreSQL, behind the same two context managers.
+
+``read()`` is one snapshot that cannot write. ``write()`` is one transaction: it commits on leaving and rolls back on an
+error. Every error of a driver leaves them as a ``StorageError`` (see ``app.storage.errors``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Literal
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.storage.errors import DatabaseUrlInvalid, RefusedByDatabase, StorageError
+from app.storage.failures import TRANSLATED, storage_error
+from app.storage.postgresql import postgresql_engines
+from app.storage.sqlite import sqlite_engines
+
+Dialect = Literal["sqlite", "postgresql"]
+_POSTGRESQL = ("postgresql", "postgres", "postgresql+asyncpg")
+_SQLITE = ("sqlite", "sqlite+aiosqlite")
+
+
+class Database:
+    """Engines for one database. ``place`` names it for people, without the password."""
+
+    def __init__(
+        self, dialect: Dialect, place: str, *, writers: AsyncEngine, readers: AsyncEngine, maintenance: AsyncEngine
+    ) -> None:
+        self.dialect: Dialect = dialect
+        self.place = place
+        self._writers = writers
+        self._readers = readers
+        self._maintenance = maintenance
+
+    def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """One snapshot, read-only. Raises ``StorageError``."""
+        return _transaction(self._readers)
+
+    def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """One transaction. On SQLite writers queue; it begins IMMEDIATE. Raises ``StorageError``.
+
+        After ``StorageUnavailable`` it may even have been committed: only repeat what is idempotent.
+        """
+        return _transaction(self._writers)
+
+    def maintain(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A ``write()`` without the time limits of a request and without foreign keys on SQLite: for migrations."""
+        return _transaction(self._maintenance)
+
+    async def probe(self) -> None:
+        """Raise ``DatabaseUrlInvalid`` if the database cannot be used now: for the start and for ``doctor``."""
+        try:
+            async with self.write():
+                pass
+        except StorageError as error:
+            raise DatabaseUrlInvalid(
+                f"{self.place} cannot be used ({error}); start the database there, or correct the setting"
+            ) from error
+
+    async def close(self) -> None:
+        for engine in (self._writers, self._readers, self._maintenance):
+            await engine.dispose()
+
+
+def open_database(url: str) -> Database:
+    """Engines for ``sqlite:///path`` or ``postgresql://…`` (libpq's parameters, such as ``sslmode``, are understood).
+
+    Nothing is connected yet, see ``Database.probe``. Raises ``DatabaseUrlInvalid``.
+    """
+    parsed = _parse(url)
+    if parsed.drivername in _SQLITE:
+        path, engines = sqlite_engines(parsed)
+        return Database("sqlite", f"SQLite at {path}", **engines)
+    return Database(
+        "postgresql",
+        f"PostgreSQL at {parsed.host or parsed.query.get('host') or 'the local socket'}",
+        **postgresql_engines(url, parsed),
+    )
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url.strip())
+    except (ArgumentError, ValueError) as error:
+        raise DatabaseUrlInvalid(_FORMS) from error
+    if parsed.drivername not in (*_SQLITE, *_POSTGRESQL):
+        raise DatabaseUrlInvalid(_FORMS)
+    return parsed
+
+
+_FORMS = "must look like sqlite:///data/latchwatch.db or postgresql://user:password@host/database"
+
+
+@asynccontextmanager
+async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    try:
+        async with engine.connect() as connection:
+            try:
+                transaction = await connection.begin()
+                yield connection
+                await transaction.commit()
+            except TimeoutError as error:
+                # The server may be gone: it would not answer a ROLLBACK either.
+                await connection.invalidate(error)
+                raise
+    except TRANSLATED as error:
+        translated = storage_error(error)
+        # The driver's text may quote the data that was refused.
+        raise translated from None if isinstance(translated, RefusedByDatabase) else error

@@ -1,0 +1,85 @@
+"""SQLite: one writer, a few readers, and what makes it durable and safe under concurrency."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, TypedDict
+
+from sqlalchemy import Connection, NullPool, event
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from app.storage.errors import DatabaseUrlInvalid
+
+_LOCK_SECONDS = 5  # how long to wait for another process's lock
+_QUEUE_SECONDS = 10  # how long to wait for our own writer
+_READERS = 4
+
+_COMMON = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",  # a commit is on the disk when it returns: acked means kept
+    "PRAGMA temp_store=MEMORY",
+)
+_WRITER = (*_COMMON, "PRAGMA foreign_keys=ON", "PRAGMA cache_size=-32768")
+_READER = (*_COMMON, "PRAGMA query_only=ON", "PRAGMA cache_size=-8192")
+# A migration rebuilds tables; with foreign keys on, dropping the old one would delete the rows that point to it.
+_MAINTENANCE = (*_COMMON, "PRAGMA foreign_keys=OFF")
+
+
+class Engines(TypedDict):
+    writers: AsyncEngine
+    readers: AsyncEngine
+    maintenance: AsyncEngine
+
+
+def sqlite_engines(url: URL) -> tuple[Path, Engines]:
+    """The file and its engines. Raises ``DatabaseUrlInvalid`` if the file cannot be written."""
+    path = _writable_file(url)
+    queue = {"max_overflow": 0, "pool_timeout": _QUEUE_SECONDS}
+    return path, Engines(
+        # Deferred transactions that turn into writers fail at once under concurrency, whatever the busy time-out.
+        writers=_engine(path, "BEGIN IMMEDIATE", _WRITER, pool_size=1, **queue),
+        readers=_engine(path, "BEGIN", _READER, pool_size=_READERS, **queue),
+        maintenance=_engine(path, "BEGIN IMMEDIATE", _MAINTENANCE, poolclass=NullPool),
+    )
+
+
+def _writable_file(url: URL) -> Path:
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+        raise DatabaseUrlInvalid("names no file; it must look like sqlite:///data/latchwatch.db")
+    path = Path(url.database)
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise DatabaseUrlInvalid(f"the folder {folder} does not exist; create it, or name another")
+    if path.is_dir():
+        raise DatabaseUrlInvalid(f"{path} is a folder; name a file in it")
+    for place in (folder, path) if path.exists() else (folder,):
+        if not os.access(place, os.W_OK):
+            raise DatabaseUrlInvalid(
+                f"{place} cannot be written; give the service's user write access, or name another"
+            )
+    return path
+
+
+def _engine(path: Path, begin: str, pragmas: tuple[str, ...], **options: Any) -> AsyncEngine:
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(path)),
+        # The driver must not begin transactions by itself: "begin" below does.
+        connect_args={"timeout": _LOCK_SECONDS, "isolation_level": None},
+        hide_parameters=True,
+        **options,
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def configure(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        for pragma in pragmas:
+            cursor.execute(pragma)
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin_transaction(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
