@@ -1,0 +1,100 @@
+"""Logs and metrics: one structured line per unit of work on standard error, and a registry for Prometheus.
+
+Whoever logs passes ids. Should a PIN or a secret slip through all the same, it is cut out here.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+import structlog
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from app.config import LogFormat
+from app.domain.redaction import redact_text
+
+REMOVED = "[removed]"
+_SECRET_KEY = re.compile(
+    r"(^|_)(pins?|secrets?|tokens?|passwords?|authorization|cookie|signatures?|payload|body|headers|api_key|secret_key)$"
+    r"|^code$",
+    re.IGNORECASE,
+)
+_SECRET_TEXT = re.compile(
+    r"whsec_[A-Za-z0-9+/=]+|\bseam_[A-Za-z0-9_]{8,}|(?<=Bearer )\S+|(?<=://)[^/@\s]*:[^/@\s]*(?=@)"
+)
+
+
+def configure_logging(log_format: LogFormat | None, stream: TextIO = sys.stderr) -> None:
+    """Send every log line of the process, also those of libraries, to ``stream`` in one format."""
+    chosen = log_format or ("console" if stream.isatty() else "json")
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        cut_secrets,
+    ]
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer(chosen, stream)],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    # A line for each call to Seam would drown the rest, and its address may name a code.
+    for noisy in ("httpx", "httpcore", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+
+
+def create_registry() -> CollectorRegistry:
+    """A registry of its own for each process and test, with the process's memory, files and garbage collection."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
+
+
+def cut_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Remove values under secret names, secrets inside texts, and in tracebacks whatever looks like a PIN."""
+    cut: EventDict = {key: _cut(key, value) for key, value in event.items()}
+    if isinstance(cut.get("exception"), str):
+        cut["exception"] = redact_text(cut["exception"])
+    return cut
+
+
+def _cut(key: str, value: Any) -> Any:
+    if _SECRET_KEY.search(key):
+        return REMOVED
+    match value:
+        case str():
+            return _SECRET_TEXT.sub(REMOVED, value)
+        case Mapping():
+            return {inner: _cut(str(inner), each) for inner, each in value.items()}
+        case list() | tuple():
+            return [_cut("", each) for each in value]
+        case _:
+            return value
+
+
+def _renderer(log_format: LogFormat, stream: TextIO) -> Processor:
+    if log_format == "json":
+        return structlog.processors.JSONRenderer()
+    return structlog.dev.ConsoleRenderer(colors=stream.isatty())
