@@ -1,0 +1,74 @@
+"""The queue: a code is due from ``due_at`` on. The row is the queue; nothing is handed to a second store.
+
+A claim takes a lease, so that replicas do not do the same work, and leaves ``due_at``: a code stays due until a step
+is saved, so a process that dies loses nothing. Correctness rests on the revision alone.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.storage.tables import access_codes
+
+_due_at, _leased_until = access_codes.c.due_at, access_codes.c.leased_until
+
+
+async def claim_due(conn: AsyncConnection, now: datetime, lease: timedelta, limit: int) -> list[str]:
+    """Lease up to ``limit`` due codes that nobody else has, the longest waiting first. Their ids come back.
+
+    PostgreSQL steps over rows that another transaction holds; SQLite has one writer at a time.
+    """
+    due = (
+        select(access_codes.c.id)
+        .where(_due_at <= now, or_(_leased_until.is_(None), _leased_until <= now))
+        .order_by(_due_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        # A CTE is run once; as a plain subquery PostgreSQL may run it again and lock more than the limit.
+        .cte("due")
+    )
+    claimed = await conn.execute(
+        update(access_codes)
+        .where(access_codes.c.id.in_(select(due.c.id)))
+        .values(leased_until=now + lease, revision=access_codes.c.revision + 1)
+        .returning(access_codes.c.id)
+    )
+    return list(claimed.scalars())
+
+
+async def earliest_due(conn: AsyncConnection, now: datetime) -> datetime | None:
+    """When there is something to claim next: the earliest ``due_at``, or the end of a lease on what is due already."""
+    free = (
+        select(_due_at)
+        .where(_due_at.is_not(None), or_(_leased_until.is_(None), _leased_until <= now))
+        .order_by(_due_at)
+        .limit(1)
+    )
+    leased = select(func.min(_leased_until)).where(_due_at <= now, _leased_until > now)
+    moments = [(await conn.execute(query)).scalar_one_or_none() for query in (free, leased)]
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+async def longest_due(conn: AsyncConnection) -> datetime | None:
+    """Since when the longest waiting code is due, leased or not; it may lie in the future. For the lag."""
+    found = await conn.execute(select(_due_at).where(_due_at.is_not(None)).order_by(_due_at).limit(1))
+    return found.scalar_one_or_none()
+
+
+async def postpone(conn: AsyncConnection, code_id: str, error: str, now: datetime, until: datetime) -> None:
+    """The step of this code raised ``error``: try again later, and leave the others alone."""
+    await conn.execute(
+        update(access_codes)
+        .where(access_codes.c.id == code_id, _due_at.is_not(None))
+        .values(
+            postponed_error=error,
+            failures=access_codes.c.failures + 1,
+            due_at=until,
+            leased_until=None,
+            revision=access_codes.c.revision + 1,
+            updated_at=now,
+        )
+    )
