@@ -18,11 +18,11 @@ KEY = "0123456789abcdef" * 4
 POSTGRESQL = "postgresql://latch:hunter2hunter2@db/latchwatch"
 
 
-def load(purpose: Purpose = Purpose.SERVE, **environ: str) -> Settings:
+def load(purpose: Purpose = Purpose.SERVE, /, **environ: str) -> Settings:
     return load_settings({"SEAM_WEBHOOK_SECRET": SECRET} | environ, purpose)
 
 
-def problems_of(purpose: Purpose = Purpose.SERVE, **environ: str) -> tuple[str, ...]:
+def problems_of(purpose: Purpose = Purpose.SERVE, /, **environ: str) -> tuple[str, ...]:
     with pytest.raises(SettingsError) as raised:
         load(purpose, **environ)
     return raised.value.problems
