@@ -1,16 +1,16 @@
-"""Every error as ``application/problem+json`` (RFC 9457) with a stable ``type``. The types are told in docs/problems.md.
+"""Every error as ``application/problem+json`` (RFC 9457) with a stable ``type`` (told in docs/problems.md).
 
-    LatchwatchError
-    ├── ApiError                    what a caller did wrong, or what cannot be done now
-    │   ├── Unauthenticated         401
-    │   ├── MissingScope            403
-    │   ├── NotFound                404
-    │   ├── Conflict                409: DuplicatePin, CannotTakeCodes, OfflineCode, NotAtSeamYet, NotTracked, KeyInFlight
-    │   ├── InvalidInput            422: KeyReused
-    │   ├── SeamSaidNo              502: Seam refused, or was not reached; nothing was made
-    │   └── SeamNotConfigured       503
-    ├── SeamError                   502 (seam.errors)
-    └── StorageUnavailable          503 (storage.errors)
+LatchwatchError
+├── ApiError                    what a caller did wrong, or what cannot be done now
+│   ├── Unauthenticated         401
+│   ├── MissingScope            403
+│   ├── NotFound                404
+│   ├── Conflict                409: DuplicatePin, CannotTakeCodes, OfflineCode, NotAtSeamYet, NotTracked, KeyInFlight
+│   ├── InvalidInput            422: KeyReused
+│   ├── SeamSaidNo              502: Seam refused, or was not reached; nothing was made
+│   └── SeamNotConfigured       503
+├── SeamError                   502 (seam.errors)
+└── StorageUnavailable          503 (storage.errors)
 """
 
 from __future__ import annotations
@@ -175,7 +175,11 @@ def invalid_fields(errors: Sequence[Mapping[str, str]]) -> InvalidInput:
 
 def of_seam(error: SeamError) -> ApiError:
     """What a caller reads when Seam refused, could not be reached or did not answer."""
-    told = {"seam_status": error.status_code, "seam_type": error.seam_type, "seam_message": error.message}
+    told: dict[str, Any] = {
+        "seam_status": error.status_code,
+        "seam_type": error.seam_type,
+        "seam_message": error.message,
+    }
     match error:
         case SeamConflict():
             return DuplicatePin("Choose another PIN, or leave `code` out to have one chosen.", **told)

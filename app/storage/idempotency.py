@@ -1,7 +1,8 @@
 """Idempotency keys of create requests: one key of one token is one code, whatever happens in between.
 
-A row is *in flight* until ``in_flight_until`` while it has no ``status``. When that time passed without one, the process
-that carried it died, or let go of it since nothing had reached Seam: the next request with the key takes it over.
+A row is *in flight* until ``in_flight_until`` while it has no ``status``. When that time passed without one, the
+process that carried it died, or let go of it since nothing had reached Seam: the next request with the key takes it
+over.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ class KeyRow:
 
 
 async def find_key(conn: AsyncConnection, ref: KeyRef) -> KeyRow | None:
-    row = (await conn.execute(select(idempotency_keys).where(_is(ref)))).one_or_none()
-    return KeyRow(**row._mapping) if row is not None else None
+    row = (await conn.execute(select(idempotency_keys).where(_is(ref)))).mappings().one_or_none()
+    return KeyRow(**row) if row is not None else None
 
 
 async def reserve_key(

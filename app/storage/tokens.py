@@ -97,9 +97,7 @@ async def ensure_first_token(db: Database, *, now: datetime) -> str | None:
     async with db.write() as conn:
         if not await _win_first_print(conn):
             return None
-        return await _insert(
-            conn, name="first start", scopes=EVERY_SCOPE, now=now, expires_at=None, actor="latchwatch"
-        )
+        return await _insert(conn, name="first start", scopes=EVERY_SCOPE, now=now, expires_at=None, actor="latchwatch")
 
 
 async def find_live_token(db: Database, token: str, now: datetime) -> TokenRow | None:
