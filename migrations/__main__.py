@@ -1,6 +1,6 @@
-"""``python -m migrations "what it changes"`` writes the next revision: what app/storage/tables.py has and the tree lacks.
+"""``python -m migrations "what it changes"`` drafts the next revision: what tables.py has and the tree lacks.
 
-A draft: read it, tidy it (``make fmt``), and let the tests take it up, down and up again on both databases.
+Read it, tidy it (``make fmt``), and let the tests take it up, down and up again on both databases.
 """
 
 from __future__ import annotations

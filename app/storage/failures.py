@@ -9,7 +9,7 @@ from sqlalchemy import exc
 
 from app.storage.errors import RefusedByDatabase, StorageConflict, StorageError, StorageUnavailable
 
-# What may leave a transaction because of the database. Pool and statement time-outs among them: TimeoutError is an OSError.
+# What may leave a transaction because of the database. OSError includes TimeoutError: statements and connects.
 TRANSLATED = (exc.DBAPIError, exc.TimeoutError, OSError, UnicodeEncodeError, OverflowError)
 
 # PostgreSQL, by class of SQLSTATE: the data itself is at fault, so repeating it cannot help.

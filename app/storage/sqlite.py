@@ -56,9 +56,7 @@ def _writable_file(url: URL) -> Path:
         raise DatabaseUrlInvalid(f"{path} is a folder; name a file in it")
     for place in (folder, path) if path.exists() else (folder,):
         if not os.access(place, os.W_OK):
-            raise DatabaseUrlInvalid(
-                f"{place} cannot be written; give the service's user write access, or name another"
-            )
+            raise DatabaseUrlInvalid(f"{place} cannot be written; let the service's user write there, or name another")
     return path
 
 
