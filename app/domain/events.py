@@ -1,13 +1,67 @@
-"""Reading one of Seam's events: what it says about a code, a lock or an account."""
+"""Reading one of Seam's events: what it says about a code, a lock or an account.
+
+Nothing that arrives may raise: missing or surplus fields, nulls, wrong types and unknown kinds are all events. Which
+kind says what stands in ``event_kinds``.
+"""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import chain, islice
+from typing import Any
 
+from app.domain.event_kinds import (
+    ACCOUNT_STATES,
+    BATTERY_STATUS_CHANGED,
+    BATTERY_STATUSES,
+    DEVICE_STATES,
+    KNOWN,
+    NEWS,
+)
 from app.domain.fingerprints import Fingerprinter
 from app.domain.health import AccountFacet, DeviceFacet, State
-from app.domain.news import News, NewsKind
+from app.domain.issues import MOST_ISSUES, read_issues
+from app.domain.news import Issue, IssueSource, News, NewsKind
+from app.domain.redaction import CUT, DEEPEST, redact, redact_text
+from app.domain.times import read_time
+
+LONGEST_ID = 255
+_LONGEST_PIN = 64
+_IDS = (
+    "event_type",
+    "event_id",
+    "workspace_id",
+    "access_code_id",
+    "device_id",
+    "connected_account_id",
+    "backup_access_code_id",
+)
+_ISSUE_LISTS = (
+    ("access_code_", IssueSource.ACCESS_CODE),
+    ("device_", IssueSource.DEVICE),
+    ("connected_account_", IssueSource.ACCOUNT),
+)
+_ISSUE_FIELDS = frozenset(prefix + name for prefix, _ in _ISSUE_LISTS for name in ("errors", "warnings"))
+# An event that claims to lie further ahead would outweigh all true news until then.
+_MOST_AHEAD = timedelta(days=1)
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_decode = json.JSONDecoder(parse_constant=lambda _: None).decode
+
+
+class Reason(StrEnum):
+    """Why a payload is no event."""
+
+    NOT_JSON = "not_json"
+    NUMBER_TOO_LONG = "number_too_long"  # thousands of digits
+    TOO_DEEP = "too_deep"
+    NOT_AN_OBJECT = "not_an_object"
+    NO_EVENT_TYPE = "no_event_type"
+    UNUSABLE_ID = "unusable_id"  # longer than 255 characters, or with characters that no database takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,5 +96,165 @@ class Unreadable:
 def read_event(
     body: bytes, *, delivery_id: str, received_at: datetime, fingerprinter: Fingerprinter
 ) -> Event | Unreadable:
-    """Read the body of a delivery. Never raises: what cannot be read comes back as ``Unreadable``."""
-    return Unreadable("not_json")
+    """Read the body of a delivery; what is no event comes back as ``Unreadable``. Never raises.
+
+    ``received_at`` is aware. It stands in for times that are missing, have no offset, or lie more than a day ahead of
+    it. An event without an id goes by its delivery's: ``svix:<delivery_id>``.
+    """
+    obj = _parse(body)
+    if isinstance(obj, Reason):
+        return Unreadable(obj)
+    ids = _read_ids(obj)
+    if "event_type" not in ids:
+        return Unreadable(Reason.NO_EVENT_TYPE)
+    event_id = ids.setdefault("event_id", f"svix:{delivery_id}")
+    if not _are_usable(ids.values()):
+        return Unreadable(Reason.UNUSABLE_ID)
+    event_type = ids["event_type"]
+    redacted = redact(obj, is_strict=event_type not in KNOWN)
+    occurred_at, created_at = _read_times(obj, received_at)
+    return Event(
+        event_id=event_id,
+        event_type=event_type,
+        occurred_at=occurred_at,
+        created_at=created_at,
+        workspace_id=ids.get("workspace_id"),
+        access_code_id=ids.get("access_code_id"),
+        device_id=ids.get("device_id"),
+        connected_account_id=ids.get("connected_account_id"),
+        payload=redacted.text,
+        news=_read_news(obj, redacted.payload, ids, occurred_at, fingerprinter),
+        device_state=_read_device_state(obj, ids, occurred_at),
+        account_state=_read_account_state(ids, occurred_at),
+    )
+
+
+def _parse(body: bytes) -> dict[str, Any] | Reason:
+    try:
+        text = body.decode("utf-8").removeprefix("\ufeff")
+        obj = _decode(text)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return Reason.NOT_JSON
+    except ValueError:
+        return Reason.NUMBER_TOO_LONG
+    except RecursionError:
+        return Reason.TOO_DEEP
+    if not isinstance(obj, dict):
+        return Reason.NOT_AN_OBJECT
+    # Only an escape can bring in what a database refuses.
+    return _storable_values(obj) if "\\u" in text else obj
+
+
+def _storable_values(obj: dict[str, Any]) -> dict[str, Any]:
+    """Ids stay as they are: changed, they would name something else."""
+    return {_storable_text(key): value if key in _IDS else _storable(value, 0) for key, value in obj.items()}
+
+
+def _storable(value: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        return _storable_text(value)
+    if not isinstance(value, (dict, list)):
+        return value
+    if depth > DEEPEST:
+        return CUT
+    if isinstance(value, dict):
+        return {_storable_text(key): _storable(item, depth + 1) for key, item in value.items()}
+    return [_storable(item, depth + 1) for item in value]
+
+
+def _storable_text(text: str) -> str:
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
+def _read_ids(obj: Mapping[str, Any]) -> dict[str, str]:
+    """The ids that the event has; one that is no string, or blank, counts as absent."""
+    return {name: value for name in _IDS if isinstance(value := obj.get(name), str) and not value.isspace() and value}
+
+
+def _are_usable(ids: Collection[str]) -> bool:
+    # What cannot be printed is a control character (storage separates with one), NUL, or half a surrogate pair.
+    return max(map(len, ids)) <= LONGEST_ID and "".join(ids).isprintable()
+
+
+def _read_times(obj: Mapping[str, Any], received_at: datetime) -> tuple[datetime, datetime]:
+    """When it happened and when the event was made; each stands in for the other."""
+    occurred_at, created_at = (
+        _believable(read_time(obj.get(name)), received_at) for name in ("occurred_at", "created_at")
+    )
+    return occurred_at or created_at or received_at, created_at or occurred_at or received_at
+
+
+def _believable(moment: datetime | None, received_at: datetime) -> datetime | None:
+    return None if moment is None or moment - received_at > _MOST_AHEAD else moment
+
+
+def _read_news(
+    obj: Mapping[str, Any],
+    redacted: Mapping[str, Any],
+    ids: Mapping[str, str],
+    occurred_at: datetime,
+    fingerprinter: Fingerprinter,
+) -> tuple[NewsKind, News] | None:
+    kind = NEWS.get(ids["event_type"])
+    if kind is None or "access_code_id" not in ids:
+        return None
+    pin, device_id = _read_pin(kind, obj), ids.get("device_id")
+    return kind, News(
+        occurred_at=occurred_at,
+        event_id=ids["event_id"],
+        pin=fingerprinter.pin(device_id, pin) if pin and device_id else None,
+        backup_access_code_id=ids.get("backup_access_code_id"),
+        issues=_read_issues(redacted),
+    )
+
+
+def _read_pin(kind: NewsKind, obj: Mapping[str, Any]) -> str | None:
+    """The PIN that the event says is, or shall be, on the lock. A number is none: it has lost its leading zeros."""
+    match kind:
+        case NewsKind.CODE_CHANGED:
+            pin = _get(obj.get("to"), "code")
+        case NewsKind.CHANGED:
+            pin = _get(_entry(obj.get("changed_properties"), "property", "code"), "to")
+        case NewsKind.CHANGE_REQUESTED:
+            pin = _get(_get(_entry(obj.get("requested_mutations"), "mutation_code", "updating_code"), "to"), "code")
+        case _:
+            pin = obj.get("code")
+    return pin if isinstance(pin, str) and 0 < len(pin) <= _LONGEST_PIN else None
+
+
+def _get(obj: object, name: str) -> object:
+    return obj.get(name) if isinstance(obj, dict) else None
+
+
+def _entry(entries: object, name: str, value: str) -> object:
+    """The first entry of a list whose field has this value."""
+    if not isinstance(entries, list):
+        return None
+    return next((entry for entry in entries if _get(entry, name) == value), None)
+
+
+def _read_issues(redacted: Mapping[str, Any]) -> tuple[Issue, ...]:
+    if _ISSUE_FIELDS.isdisjoint(redacted):
+        return ()
+    lists = (read_issues(redacted, source=source, redact=redact_text, prefix=name) for name, source in _ISSUE_LISTS)
+    return tuple(islice(chain.from_iterable(lists), MOST_ISSUES))
+
+
+def _read_device_state(
+    obj: Mapping[str, Any], ids: Mapping[str, str], occurred_at: datetime
+) -> tuple[DeviceFacet, State] | None:
+    if "device_id" not in ids:
+        return None
+    if ids["event_type"] == BATTERY_STATUS_CHANGED:
+        status = obj.get("battery_status")
+        found = (DeviceFacet.BATTERY, status) if isinstance(status, str) and status in BATTERY_STATUSES else None
+    else:
+        found = DEVICE_STATES.get(ids["event_type"])
+    return (found[0], State(found[1], occurred_at, ids["event_id"])) if found else None
+
+
+def _read_account_state(ids: Mapping[str, str], occurred_at: datetime) -> tuple[AccountFacet, State] | None:
+    found = ACCOUNT_STATES.get(ids["event_type"])
+    if found is None or "connected_account_id" not in ids:
+        return None
+    return found[0], State(found[1], occurred_at, ids["event_id"])
