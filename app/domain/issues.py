@@ -69,6 +69,6 @@ def _source(entry: object, code: str, listed_under: IssueSource) -> IssueSource:
 
 
 def _field(obj: object, name: str) -> object:
-    if isinstance(obj, Mapping):
+    if isinstance(obj, (dict, Mapping)):  # dict first: asking an ABC costs more than the look-up
         return obj.get(name)
     return getattr(obj, name, None)
