@@ -23,8 +23,8 @@ class Unread(StrEnum):
 class BodyLimits:
     """``body_bytes``: the largest body (contract, section 4). ``body_seconds``: the sender's own time-out.
 
-    ``unfinished_bytes``: what all bodies that come in several pieces may hold together before their ends are in. One that
-    comes in one piece, as nearly all do, needs none of it: nobody can keep those out by leaving others unfinished.
+    ``unfinished_bytes``: what all bodies that come in several pieces may hold together before their ends are in. One
+    that comes in one piece, as nearly all do, needs none of it: nobody can keep those out by leaving others unfinished.
 
     ``discard_bytes`` and ``discard_seconds``: how much of a refused body is read and thrown away. A connection that is
     closed over unread data is reset, and the client may lose the answer that it was just given.

@@ -45,14 +45,14 @@ class Shed(StrEnum):
 class CommitLimits:
     """``waiting`` and ``waiting_bytes`` bound what may wait for an answer, the running commit included.
 
-    4096 deliveries are a few seconds of work at most, and ``commit_seconds`` bounds a commit that hangs: both stay
-    inside the 15 s after which the sender gives up on an answer.
+    4096 deliveries are a few seconds of work at most. ``commit_seconds`` bounds a commit that hangs: one and the next
+    together stay inside the 15 s after which the sender gives up on an answer.
     """
 
     waiting: int = 4096
     waiting_bytes: int = 32 * 1024 * 1024
     batch: int = 500
-    commit_seconds: float = 10.0
+    commit_seconds: float = 7.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
