@@ -28,6 +28,8 @@ from app.seam.values import CreatedCode, Event, Webhook
 
 Object = Mapping[str, Any]
 
+_BEYOND_MEANING = 1e9
+
 
 def object_at(answer: object, key: str) -> Object:
     value = answer.get(key) if isinstance(answer, dict) else None
@@ -192,7 +194,7 @@ def _lengths(properties: Object) -> tuple[int, ...]:
     lengths = properties.get("supported_code_lengths")
     if not isinstance(lengths, list):
         return ()
-    return tuple(int(length) for length in map(_number, lengths) if length is not None)
+    return tuple(int(length) for length in map(_number, lengths) if length is not None and length.is_integer())
 
 
 def _id(obj: Object, key: str) -> str:
@@ -213,7 +215,10 @@ def _flag(obj: Object, key: str) -> bool | None:
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    """Not for what JSON in Python takes besides numbers: NaN, infinities, integers beyond a float."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if abs(value) < _BEYOND_MEANING else None
 
 
 def _inner(obj: Object, key: str) -> Object:
