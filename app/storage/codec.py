@@ -7,9 +7,10 @@ database's own maximum over such text (in byte order) is the same maximum that `
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import Any
+
+import orjson
 
 from app.domain.health import State
 from app.domain.news import Issue, IssueSource, News
@@ -19,7 +20,8 @@ _Rest = dict[str, Any]
 
 
 def encode_news(news: News) -> str:
-    """Raises ``ValueError`` for a naive time or a control character in the event id: neither could be ordered."""
+    """Raises ``ValueError`` for a naive time or a control character in the event id (neither could be ordered), and for
+    text that is not Unicode."""
     return _join(news.occurred_at, news.event_id, news_to_json(news))
 
 
@@ -56,6 +58,14 @@ def news_from_json(rest: _Rest, occurred_at: datetime, event_id: str) -> News:
     )
 
 
+def to_json(value: _Rest) -> str:
+    """The same text for equal values. Raises ``ValueError`` for text that is not Unicode (a lone surrogate)."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    except orjson.JSONEncodeError as error:
+        raise ValueError(str(error)) from None
+
+
 def _issue_to_json(issue: Issue) -> _Rest:
     return {
         "code": issue.code,
@@ -83,9 +93,9 @@ def _join(occurred_at: datetime, event_id: str, rest: _Rest) -> str:
     if event_id and min(event_id) < " ":
         raise ValueError("an event id with a control character cannot be ordered")
     moment = occurred_at.astimezone(UTC).isoformat(timespec="microseconds")
-    return f"{moment}{_SEPARATOR}{event_id}{_SEPARATOR}{json.dumps(rest, sort_keys=True, separators=(',', ':'))}"
+    return f"{moment}{_SEPARATOR}{event_id}{_SEPARATOR}{to_json(rest)}"
 
 
 def _split(text: str) -> tuple[datetime, str, _Rest]:
     moment, event_id, rest = text.split(_SEPARATOR, 2)
-    return datetime.fromisoformat(moment), event_id, json.loads(rest)
+    return datetime.fromisoformat(moment), event_id, orjson.loads(rest)

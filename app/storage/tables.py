@@ -152,7 +152,8 @@ events = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("received_at", UtcDateTime, nullable=False),
     Column("source", String, nullable=False),  # webhook | backfill
-    Column("news", Text),  # what the signals took from it: {kind, pin, ...}; fingerprints stay here
+    # What the signals took from it: {kind, pin, ...}; or locks: {device, value}; or accounts. Fingerprints stay here.
+    Column("news", Text),
     Column("payload", Text, nullable=False),  # JSON, PINs cut out
     UniqueConstraint("event_id"),
     Index("ix_events_access_code_id", "access_code_id", "id"),  # timeline

@@ -1,0 +1,122 @@
+"""The inbox: a batch of deliveries becomes events, signals and due codes in one commit.
+
+Acked means kept (contract, section 2.1): what ``store_batch`` returned may be acknowledged, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import StrEnum
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.events import Unreadable
+from app.storage.engine import Database, Dialect
+from app.storage.errors import RefusedByDatabase, StorageConflict
+from app.storage.inbox_marks import mark_due, note_arrivals
+from app.storage.inbox_rows import (
+    REFUSED_BY_DATABASE,
+    Batch,
+    Delivery,
+    Entry,
+    Source,
+    account_rows,
+    device_rows,
+    marks,
+    signal_rows,
+    sort_out,
+)
+from app.storage.inbox_sql import statements
+
+__all__ = ["REFUSED_BY_DATABASE", "Delivery", "Outcome", "Source", "store_batch"]
+
+_ATTEMPTS = 5
+
+
+class Outcome(StrEnum):
+    """What became of a delivery. All three are kept for good and may be acknowledged."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"  # its event is there already
+    UNREADABLE = "unreadable"
+
+
+async def store_batch(db: Database, deliveries: Sequence[Delivery]) -> list[Outcome]:
+    """Store the batch in one transaction and say for each delivery, in order, what became of it. Idempotent.
+
+    An event is stored once (by ``event_id``), and only what is new is merged and marks codes due. If the database
+    refuses data, each delivery gets a transaction of its own, and the refused one is kept as unreadable. Raises
+    ``StorageUnavailable`` if the batch was not written or nobody knows: some of it may be there, none may be acked.
+    """
+    if not deliveries:
+        return []
+    try:
+        return await _store_repeatedly(db, deliveries)
+    except RefusedByDatabase:
+        return [await _store_alone(db, delivery) for delivery in deliveries]
+
+
+async def _store_alone(db: Database, delivery: Delivery) -> Outcome:
+    try:
+        outcomes = await _store_repeatedly(db, [delivery])
+    except RefusedByDatabase:
+        outcomes = await _store_repeatedly(db, [replace(delivery, reading=Unreadable(REFUSED_BY_DATABASE))])
+    return outcomes[0]
+
+
+async def _store_repeatedly(db: Database, deliveries: Sequence[Delivery]) -> list[Outcome]:
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return await _store(db, deliveries)
+        except StorageConflict:
+            continue  # certainly not written, and whoever was in the way has got through
+    return await _store(db, deliveries)
+
+
+async def _store(db: Database, deliveries: Sequence[Delivery]) -> list[Outcome]:
+    batch = sort_out(deliveries)
+    async with db.write() as connection:
+        new = await _insert_new(connection, db.dialect, batch)
+        events = [entry.event for entry in new]
+        known = statements(db.dialect)
+        for bulk, rows in (
+            (known.merge_signals, signal_rows(events)),
+            (known.merge_devices, device_rows(events)),
+            (known.merge_accounts, account_rows(events)),
+        ):
+            if rows:
+                await connection.execute(bulk.statement, bulk.bind(rows))
+        await mark_due(connection, db.dialect, marks(events), max(delivery.received_at for delivery in deliveries))
+        await note_arrivals(
+            connection,
+            delivered_at=max((each.received_at for each in deliveries if each.source == "webhook"), default=None),
+            backfilled=sum(entry.source == "backfill" for entry in new),
+        )
+    return _outcomes(batch, {event.event_id for event in events})
+
+
+async def _insert_new(connection: AsyncConnection, dialect: Dialect, batch: Batch) -> list[Entry]:
+    """Insert what the batch brought, and give back the entries whose events were not there yet."""
+    known = statements(dialect)
+    if batch.unreadable:
+        rows = list(batch.unreadable.values())
+        await connection.execute(known.keep_unreadable.statement, known.keep_unreadable.bind(rows))
+    if not batch.entries:
+        return []
+    rows = [entry.row for entry in batch.entries.values()]
+    inserted = await connection.execute(known.insert_events.statement, known.insert_events.bind(rows))
+    return [batch.entries[event_id] for event_id in inserted.scalars()]
+
+
+def _outcomes(batch: Batch, new: set[str]) -> list[Outcome]:
+    outcomes = []
+    for event_id in batch.carried:
+        if event_id is None:
+            outcomes.append(Outcome.UNREADABLE)
+        elif event_id in new:
+            outcomes.append(Outcome.STORED)
+            new.discard(event_id)
+        else:
+            outcomes.append(Outcome.DUPLICATE)
+    return outcomes

@@ -1,0 +1,90 @@
+"""After the news is merged: marking those due whom it concerns, and noting that something arrived.
+
+Codes are marked in a statement after the merge of their signals, in the same transaction. So a code that is bound in
+the same instant is either seen here, or sees the news itself (contract, section 2.7).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
+
+from sqlalchemy import TextClause, bindparam, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.storage.engine import Dialect
+from app.storage.inbox_rows import Marks
+from app.storage.inbox_sql import bind_list, bind_rows, one_of, rows_of
+from app.storage.tables import access_codes, intake
+from app.storage.types import UtcDateTime
+
+_OF_CODES = """
+    SELECT access_codes.id, given.connected_account_id AS account
+    FROM given JOIN access_codes ON access_codes.access_code_id = given.access_code_id"""
+_OF_PLACES = """
+    UNION ALL SELECT id, NULL FROM access_codes WHERE {device} AND NOT is_terminal
+    UNION ALL SELECT id, NULL FROM access_codes WHERE {account} AND NOT is_terminal
+    UNION ALL SELECT id, NULL FROM access_codes
+        WHERE device_id IN (SELECT device_id FROM devices WHERE {account}) AND NOT is_terminal"""
+# Two batches that concern the same codes must not wait for each other in a circle: rows are locked in the order of ids.
+_MARK = """
+    WITH given AS (SELECT * FROM {rows}),
+    named AS ({named}),
+    due AS (
+        SELECT access_codes.id, named.account
+        FROM (SELECT id, max(account) AS account FROM named GROUP BY id) AS named
+        JOIN access_codes ON access_codes.id = named.id
+        WHERE access_codes.untracked_at IS NULL ORDER BY access_codes.id {lock}
+    )
+    UPDATE access_codes SET
+        due_at = CASE WHEN due_at <= :now THEN due_at ELSE :now END,
+        revision = revision + 1,
+        connected_account_id = coalesce(access_codes.connected_account_id, due.account)
+    FROM due WHERE access_codes.id = due.id"""
+# How exact last_delivery_at is. Every replica writes that one row: noting each batch would make all commits queue.
+_EXACT_TO = timedelta(seconds=1)
+
+
+async def mark_due(connection: AsyncConnection, dialect: Dialect, marks: Marks, now: datetime) -> None:
+    """Make tracked codes due: by their own news, or, unless they are terminal, by that of their lock or account."""
+    values: dict[str, Any] = {"now": now, **bind_rows(dialect, marks.codes, width=2)}
+    if not (marks.devices or marks.accounts):
+        if marks.codes:
+            await connection.execute(mark_statement(dialect, places=False), values)
+        return
+    values |= {"devices": bind_list(dialect, marks.devices), "accounts": bind_list(dialect, marks.accounts)}
+    await connection.execute(mark_statement(dialect, places=True), values)
+
+
+async def note_arrivals(connection: AsyncConnection, *, delivered_at: datetime | None, backfilled: int) -> None:
+    """Keep when a webhook came last (exact to a second), and count what only the backfill found."""
+    if delivered_at is not None:
+        await connection.execute(_NOTE_DELIVERY, {"at": delivered_at, "before": delivered_at - _EXACT_TO})
+    if backfilled:
+        await connection.execute(_COUNT_BACKFILLED, {"found": backfilled})
+
+
+@cache
+def mark_statement(dialect: Dialect, *, places: bool) -> TextClause:
+    named = _OF_CODES
+    if places:
+        account = one_of(dialect, "connected_account_id", "accounts")
+        named += _OF_PLACES.format(device=one_of(dialect, "device_id", "devices"), account=account)
+    statement = _MARK.format(
+        rows=rows_of(dialect, access_codes, ("access_code_id", "connected_account_id")),
+        named=named,
+        lock="FOR UPDATE OF access_codes" if dialect == "postgresql" else "",
+    )
+    return text(statement).bindparams(bindparam("now", type_=UtcDateTime))
+
+
+_stale = (
+    intake.select()
+    .with_only_columns(intake.c.id)
+    .where(intake.c.id == 1, intake.c.last_delivery_at.is_(None) | (intake.c.last_delivery_at < bindparam("before")))
+    # Whoever holds the row is noting the same moment.
+    .with_for_update(skip_locked=True)
+)
+_NOTE_DELIVERY = update(intake).where(intake.c.id.in_(_stale)).values(last_delivery_at=bindparam("at"))
+_COUNT_BACKFILLED = update(intake).values(backfilled=intake.c.backfilled + bindparam("found"))

@@ -1,0 +1,214 @@
+"""From a batch of deliveries to the rows that its statements take."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, TypeVar
+
+from app.domain.events import Event, Unreadable
+from app.domain.health import AccountFacet, DeviceFacet, State
+from app.domain.news import NewsKind, merge
+from app.storage.codec import encode_news, encode_state, news_to_json, to_json
+from app.storage.inbox_sql import Row
+
+Source = Literal["webhook", "backfill"]
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+REFUSED_BY_DATABASE = "refused_by_database"  # a reason of storage's own, besides those of app.domain.events
+
+_LONGEST_ID = 500  # characters; a row of PostgreSQL's indexes holds 2704 bytes
+_UNSTORABLE = re.compile("[\x00-\x1f\ud800-\udfff]")
+_KINDS, _DEVICE_FACETS, _ACCOUNT_FACETS = tuple(NewsKind), tuple(DeviceFacet), tuple(AccountFacet)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One genuine delivery as the receiver or the backfill hands it over.
+
+    ``delivery_id`` is the svix-id (or the backfill's own), ``size`` the bytes of the body, ``digest`` a keyed one.
+    """
+
+    delivery_id: str
+    received_at: datetime
+    size: int
+    digest: str
+    reading: Event | Unreadable
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event and its row of ``events``."""
+
+    event: Event
+    row: Row
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Deliveries sorted out: each event once, by its id (the first delivery of it counts), rows of ``unreadable`` by
+    delivery id, and for each delivery, in order, the id of the event that it brought (``None``: unreadable)."""
+
+    entries: dict[str, Entry]
+    unreadable: dict[str, Row]
+    carried: list[str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Whom the news of a batch concerns: (access_code_id, connected_account_id) of codes, ids of locks and accounts."""
+
+    codes: Sequence[tuple[str, str | None]]
+    devices: Sequence[str]
+    accounts: Sequence[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.codes or self.devices or self.accounts)
+
+
+def sort_out(deliveries: Iterable[Delivery]) -> Batch:
+    batch = Batch({}, {}, [])
+    for delivery in deliveries:
+        reading = _storable(delivery)
+        match reading:
+            case Entry(event=event):
+                batch.entries.setdefault(event.event_id, reading)
+                batch.carried.append(event.event_id)
+            case Unreadable(reason=reason):
+                row = _unreadable_row(delivery, reason)
+                batch.unreadable.setdefault(str(row[0]), row)
+                batch.carried.append(None)
+    return batch
+
+
+def _storable(delivery: Delivery) -> Entry | Unreadable:
+    """An event that neither database could hold, or that could not be ordered, is as good as unreadable."""
+    if isinstance(delivery.reading, Unreadable):
+        return delivery.reading
+    try:
+        return Entry(delivery.reading, _event_row(delivery, delivery.reading), delivery.source)
+    except (ValueError, OverflowError):
+        return Unreadable(REFUSED_BY_DATABASE)
+
+
+def _event_row(delivery: Delivery, event: Event) -> Row:
+    ids = (event.access_code_id, event.device_id, event.connected_account_id, event.workspace_id)
+    if any(value and _is_unstorable(value) for value in (event.event_id, event.event_type, *ids)):
+        raise ValueError("an id is too long, or has a character that no database takes")
+    event.payload.encode()
+    if "\x00" in event.payload:
+        raise ValueError("the payload has a character that no database takes")
+    times = (_utc(event.occurred_at), _utc(event.created_at), _utc(delivery.received_at))
+    # In the order of the table.
+    return (event.event_id, event.event_type, *ids, *times, delivery.source, _taken(event), event.payload)
+
+
+def _is_unstorable(value: str) -> bool:
+    return len(value) > _LONGEST_ID or _UNSTORABLE.search(value) is not None
+
+
+def _unreadable_row(delivery: Delivery, reason: str) -> Row:
+    """This can be stored whatever the delivery was."""
+    known_by = delivery.delivery_id
+    if not (known_by.isascii() and known_by.isprintable()):
+        known_by = known_by.encode("unicode_escape").decode()
+    return known_by[:_LONGEST_ID], delivery.received_at, delivery.size, delivery.digest, reason
+
+
+def signal_rows(events: Iterable[Event]) -> list[Row]:
+    """One row for each code: the latest of each kind."""
+    by_code = defaultdict(list)
+    for event in events:
+        if event.news and event.access_code_id:
+            by_code[event.access_code_id].append(event.news)
+    return [(code, *_encoded(merge(items), _KINDS, encode_news)) for code, items in by_code.items()]
+
+
+def device_rows(events: Iterable[Event]) -> list[Row]:
+    """One row for each lock: its account and workspace, and the latest report of each facet."""
+    by_device = defaultdict(list)
+    for event in sorted(events, key=_order):
+        if event.device_state and event.device_id:
+            by_device[event.device_id].append(event)
+    return [
+        (
+            device_id,
+            _last(event.connected_account_id for event in reports),
+            _last(event.workspace_id for event in reports),
+            *_encoded(_latest(event.device_state for event in reports), _DEVICE_FACETS, encode_state),
+        )
+        for device_id, reports in by_device.items()
+    ]
+
+
+def account_rows(events: Iterable[Event]) -> list[Row]:
+    """One row for each connected account: the latest report of each facet."""
+    by_account = defaultdict(list)
+    for event in events:
+        if event.account_state and event.connected_account_id:
+            by_account[event.connected_account_id].append(event.account_state)
+    return [
+        (account, *_encoded(_latest(states), _ACCOUNT_FACETS, encode_state)) for account, states in by_account.items()
+    ]
+
+
+def marks(events: Iterable[Event]) -> Marks:
+    codes: dict[str, str | None] = {}
+    devices: set[str] = set()
+    accounts: set[str] = set()
+    for event in events:
+        if event.news and event.access_code_id:
+            codes[event.access_code_id] = event.connected_account_id or codes.get(event.access_code_id)
+        if event.device_state and event.device_id:
+            devices.add(event.device_id)
+        if event.account_state and event.connected_account_id:
+            accounts.add(event.connected_account_id)
+    return Marks(tuple(codes.items()), tuple(devices), tuple(accounts))
+
+
+def _taken(event: Event) -> str | None:
+    """What signals, locks and accounts take from the event, so that they can be rebuilt from it."""
+    if event.news:
+        kind, news = event.news
+        return to_json({"kind": kind.value, **news_to_json(news)})
+    if event.device_state:
+        return to_json({"device": event.device_state[0].value, "value": event.device_state[1].value})
+    if event.account_state:
+        return to_json({"account": event.account_state[0].value, "value": event.account_state[1].value})
+    return None
+
+
+def _latest(items: Iterable[tuple[Key, State] | None]) -> dict[Key, State]:
+    latest: dict[Key, State] = {}
+    for facet, state in filter(None, items):
+        known = latest.get(facet)
+        if known is None or state.order > known.order:
+            latest[facet] = state
+    return latest
+
+
+def _encoded(latest: Mapping[Key, Value], keys: Iterable[Key], encode: Callable[[Value], str]) -> Iterator[str | None]:
+    return (encode(latest[key]) if key in latest else None for key in keys)
+
+
+def _last(values: Iterable[str | None]) -> str | None:
+    found = None
+    for value in values:
+        found = value or found
+    return found
+
+
+def _order(event: Event) -> tuple[datetime, str]:
+    return event.occurred_at, event.event_id
+
+
+def _utc(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone cannot be stored")
+    return moment.astimezone(UTC)
