@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from app.storage.inbox import Delivery, Outcome
 from prometheus_client import CollectorRegistry
 
 from app.domain.events import Event, Unreadable
-from app.receiver.committer import CommitLimits, Committer
+from app.receiver.committer import CommitLimits, Committer, Store
 from app.receiver.metrics import ReceiverMetrics
+from app.storage.inbox import Delivery, Outcome
 from tests.receiver.deliveries import NOW
 
 
@@ -45,14 +45,14 @@ class FakeInbox:
 
 
 class Station:
-    """A committer over a fake inbox, with its metrics and a count of how often the reconciler was woken."""
+    """A committer over the fake inbox (or another ``store``), its metrics, and how often the reconciler was woken."""
 
-    def __init__(self, *, limits: CommitLimits | None = None) -> None:
+    def __init__(self, store: Store | None = None, *, limits: CommitLimits | None = None) -> None:
         self.inbox = FakeInbox()
         self.registry = CollectorRegistry()
         self.metrics = ReceiverMetrics(self.registry)
         self.wakes = 0
-        self.committer = Committer(self.inbox.store, metrics=self.metrics, on_stored=self._wake, limits=limits)
+        self.committer = Committer(store or self.inbox.store, metrics=self.metrics, on_stored=self._wake, limits=limits)
 
     def _wake(self) -> None:
         self.wakes += 1

@@ -7,12 +7,12 @@ import gc
 from collections.abc import AsyncIterator
 
 import pytest
-from app.storage.inbox import Delivery, Outcome
 from structlog.testing import capture_logs
 
 from app.domain.events import Unreadable
 from app.receiver.committer import CommitLimits, Shed
 from app.storage.errors import StorageUnavailable
+from app.storage.inbox import Delivery, Outcome
 from tests.receiver.deliveries import NOW
 from tests.receiver.inboxes import Station, delivery, until
 
@@ -127,12 +127,10 @@ async def test_a_commit_that_fails_is_told_to_its_whole_batch_and_the_next_one_g
 
 
 async def test_an_inbox_that_forgets_an_answer_counts_as_an_unknown_outcome() -> None:
-    station = Station()
-
-    async def forgetful(deliveries: object) -> list[Outcome]:
+    async def forgetful(_: object) -> list[Outcome]:
         return [Outcome.STORED]
 
-    station.committer._store = forgetful
+    station = Station(forgetful)
     station.committer.start()
 
     assert await asyncio.gather(*submit(station, delivery("m1"), delivery("m2"))) == [Shed.UNAVAILABLE] * 2
