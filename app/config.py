@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from dotenv import dotenv_values
 
@@ -21,6 +21,7 @@ from app.domain.assessment import Policy
 from app.domain.errors import LatchwatchError
 from app.receiver.signature import Secret
 from app.setting_values import (
+    LogFormat,
     parse_api_key,
     parse_database_url,
     parse_host,
@@ -33,8 +34,6 @@ from app.setting_values import (
     parse_webhook_secrets,
     sqlite_path,
 )
-
-LogFormat = Literal["json", "console"]
 
 
 class SettingsError(LatchwatchError):

@@ -12,6 +12,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from app.receiver.signature import Secret, parse_secrets
 
+LogFormat = Literal["json", "console"]
+
 _DATABASE_REMEDY = "it should be sqlite:///path/to/file.db or postgresql://user:password@host:5432/name"
 _SQLITE = "sqlite:///"
 _LONGEST = timedelta(days=3660)
@@ -100,7 +102,7 @@ def parse_seconds(text: str) -> timedelta:
     return timedelta(seconds=float(text))
 
 
-def parse_log_format(text: str) -> Literal["json", "console"]:
+def parse_log_format(text: str) -> LogFormat:
     match text:
         case "json" | "console":
             return text

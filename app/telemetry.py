@@ -15,8 +15,8 @@ import structlog
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from app.config import LogFormat
 from app.domain.redaction import redact_text
+from app.setting_values import LogFormat
 
 REMOVED = "[removed]"
 _SECRET_KEY = re.compile(
@@ -29,8 +29,9 @@ _SECRET_TEXT = re.compile(
 )
 
 
-def configure_logging(log_format: LogFormat | None, stream: TextIO = sys.stderr) -> None:
-    """Send every log line of the process, also those of libraries, to ``stream`` in one format."""
+def configure_logging(log_format: LogFormat | None, stream: TextIO | None = None, level: str = "INFO") -> None:
+    """Send every log line of the process, also those of libraries, to ``stream`` (standard error) in one format."""
+    stream = stream or sys.stderr
     chosen = log_format or ("console" if stream.isatty() else "json")
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -47,7 +48,7 @@ def configure_logging(log_format: LogFormat | None, stream: TextIO = sys.stderr)
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer(chosen, stream)],
         )
     )
-    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    logging.basicConfig(handlers=[handler], level=level, force=True)
     # A line for each call to Seam would drown the rest, and its address may name a code.
     for noisy in ("httpx", "httpcore", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,215 @@
+"""Where everything is built and put together. ``Service`` is one process: receiver, API and reconciler."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from datetime import datetime
+
+import click
+import structlog
+from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
+
+from app.api.app import create_api
+from app.api.services import Check, Services
+from app.config import Settings, SettingsError
+from app.data_folder import prepare_data_folder, secret_key_of
+from app.domain.fingerprints import Fingerprinter
+from app.receiver.committer import Committer
+from app.receiver.endpoint import WebhookEndpoint, put_in_front
+from app.receiver.metrics import ReceiverMetrics
+from app.reconciler.loop import Reconciler
+from app.seam.gateway import Gateway
+from app.server import listen, serve_http, stop_on_signals
+from app.storage.engine import Database, open_database
+from app.storage.errors import StorageError
+from app.storage.inbox import store_batch
+from app.storage.migrate import SchemaState, migrate, schema_state
+from app.storage.tokens import ensure_first_token
+from app.telemetry import create_registry
+
+log = structlog.get_logger(__name__)
+
+Clock = Callable[[], datetime]
+
+
+async def serve(settings: Settings, clock: Clock, *, background: bool) -> None:
+    """Receive, answer and reconcile until a signal comes. Raises ``SettingsError`` or ``StorageError``."""
+    stop = stop_on_signals()
+    async with AsyncExitStack() as stack:
+        db = await open_current(settings, stack)
+        listener = listen(settings.host, settings.port)
+        stack.callback(listener.close)
+        service = Service(settings, db, clock, create_registry())
+        if settings.admin_token is None:
+            await _print_first_token(db, clock)
+        _announce(settings, listener, db, background)
+        await service.start(background=background)
+        stack.push_async_callback(service.stop)
+        await serve_http(service.app, listener, stop)
+    log.info("stopped")
+
+
+async def work(settings: Settings, clock: Clock) -> None:
+    """Reconcile only, until a signal comes. Raises ``SettingsError`` or ``StorageError``."""
+    stop = stop_on_signals()
+    async with AsyncExitStack() as stack:
+        db = await open_current(settings, stack)
+        gateway = build_gateway(settings, Fingerprinter(secret_key_of(settings)), clock)
+        if gateway is not None:
+            stack.push_async_callback(gateway.aclose)
+        log.info("working", database=db.place, warnings=list(settings.warnings), asks_seam=gateway is not None)
+        await build_reconciler(settings, db, gateway, clock, create_registry()).run(stop)
+    log.info("stopped")
+
+
+async def open_current(settings: Settings, stack: AsyncExitStack) -> Database:
+    """The database, with this version's schema; ``stack`` closes it. Raises ``SettingsError`` or ``StorageError``."""
+    db = open_storage(settings)
+    stack.push_async_callback(db.close)
+    await bring_up_to_date(db)
+    return db
+
+
+class Service:
+    """Built whole, but not running: ``start`` and ``stop`` do that. ``app`` answers in between."""
+
+    def __init__(self, settings: Settings, db: Database, clock: Clock, registry: CollectorRegistry) -> None:
+        self._db = db
+        fingerprinter = Fingerprinter(secret_key_of(settings))
+        self._gateway = build_gateway(settings, fingerprinter, clock)
+        self._reconciler = build_reconciler(settings, db, self._gateway, clock, registry)
+        self._background: asyncio.Task[None] | None = None
+        self._stop_background = asyncio.Event()
+        metrics = ReceiverMetrics(registry)
+        self._committer = Committer(
+            functools.partial(store_batch, db), metrics=metrics, on_stored=self._reconciler.wake
+        )
+        endpoint = WebhookEndpoint(
+            secrets=settings.webhook_secrets,
+            tolerance=settings.signature_tolerance,
+            clock=clock,
+            fingerprinter=fingerprinter,
+            committer=self._committer,
+            metrics=metrics,
+        )
+        services = Services(
+            db=db,
+            gateway=self._gateway,
+            policy=settings.policy(),
+            clock=clock,
+            fingerprinter=fingerprinter,
+            wake=self._reconciler.wake,
+            ready=self.ready,
+            registry=registry,
+            admin_token=settings.admin_token,
+            metrics_token=settings.metrics_token,
+        )
+        self.app: ASGIApp = put_in_front(endpoint, create_api(services))
+
+    async def start(self, *, background: bool = True) -> None:
+        """``background`` ``False`` leaves the reconciling to other processes."""
+        self._committer.start()
+        if background:
+            self._background = asyncio.create_task(self._reconciler.run(self._stop_background), name="reconciler")
+
+    async def stop(self) -> None:
+        """Call it when no request is under way any more: commit what was accepted, end the loop, close the gateway."""
+        await self._committer.close()
+        self._stop_background.set()
+        if self._background is not None:
+            await asyncio.wait([self._background])
+        if self._gateway is not None:
+            await self._gateway.aclose()
+
+    async def ready(self) -> list[Check]:
+        """What ``/readyz`` looks at."""
+        return [await _check_database(self._db), self._check_reconciler()]
+
+    def _check_reconciler(self) -> Check:
+        if self._background is None:
+            return Check("reconciler", ok=True, detail="left to other processes (--no-background)")
+        if self._background.done():
+            return Check("reconciler", ok=False, detail="it ended; the log says why, and a restart brings it back")
+        return Check("reconciler", ok=True)
+
+
+def build_gateway(settings: Settings, fingerprinter: Fingerprinter, clock: Clock) -> Gateway | None:
+    if settings.seam_api_key is None:
+        return None
+    return Gateway(
+        api_key=settings.seam_api_key,
+        endpoint=settings.seam_endpoint,
+        timeout_seconds=settings.seam_timeout.total_seconds(),
+        fingerprinter=fingerprinter,
+        clock=clock,
+    )
+
+
+def build_reconciler(
+    settings: Settings, db: Database, gateway: Gateway | None, clock: Clock, registry: CollectorRegistry
+) -> Reconciler:
+    return Reconciler(db=db, gateway=gateway, policy=settings.policy(), clock=clock, registry=registry)
+
+
+def open_storage(settings: Settings) -> Database:
+    """Raises ``SettingsError`` or ``DatabaseUrlInvalid``."""
+    prepare_data_folder(settings)
+    return open_database(settings.database_url)
+
+
+async def bring_up_to_date(db: Database) -> None:
+    """Before the start: SQLite is migrated by whoever opens it, PostgreSQL only on command, so that replicas of two
+    versions do not fight over its schema. Raises ``SettingsError`` or ``StorageError``."""
+    await db.probe()
+    if db.dialect == "sqlite":
+        await migrate(db)
+        return
+    match await schema_state(db):
+        case SchemaState.CURRENT:
+            return
+        case SchemaState.EMPTY | SchemaState.BEHIND:
+            raise SettingsError(
+                "DATABASE_URL names a database whose schema is behind this version; run latchwatch migrate"
+            )
+        case SchemaState.AHEAD:
+            raise SettingsError(
+                "DATABASE_URL names a database that a newer Latchwatch has migrated; "
+                "start that version, or name another database"
+            )
+
+
+async def _print_first_token(db: Database, clock: Clock) -> None:
+    token = await ensure_first_token(db, now=clock())
+    if token is not None:
+        # Not a log line: it is meant for the person at the terminal, and this is the one time it can be read.
+        click.echo(f"First start. This token has every scope and is shown only now:\n\n  {token}\n")
+
+
+def _announce(settings: Settings, listener: socket.socket, db: Database, background: bool) -> None:
+    for warning in settings.warnings:
+        log.warning("setting_ignored", detail=warning)
+    if settings.seam_api_key is None:
+        log.warning("seam_not_configured", detail="without SEAM_API_KEY nothing is created or confirmed by a read")
+    host, port = listener.getsockname()[:2]
+    log.info(
+        "serving",
+        address=f"http://{host}:{port}",
+        webhook_url=f"{settings.public_url or f'http://{host}:{port}'}/webhooks/seam",
+        database=db.place,
+        background=background,
+    )
+
+
+async def _check_database(db: Database) -> Check:
+    try:
+        state = await schema_state(db)
+    except StorageError as error:
+        return Check("database", ok=False, detail=str(error))
+    if state is not SchemaState.CURRENT:
+        return Check("database", ok=False, detail=f"its schema is {state}; run latchwatch migrate with this version")
+    return Check("database", ok=True)
