@@ -172,8 +172,8 @@ async def _newest(
     if after is not None:
         moment = literal(after[0], UtcDateTime())
         query = query.where(or_(time < moment, and_(time == moment, ident < after[1])))
-    result = await conn.execute(query.order_by(time.desc(), ident.desc()).limit(limit + 1))
-    return result.mappings().all()
+    found = await conn.execute(query.order_by(time.desc(), ident.desc()).limit(limit + 1))
+    return list(found.mappings())
 
 
 def _time_place(found: Sequence[RowMapping], limit: int) -> tuple[Any, ...] | None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.assessment import Verdict
 from app.domain.codes import Binding
 from app.domain.health import DeviceRead
 from app.storage.codes import LOOK_AFTER, CodeRow, change_code
-from app.storage.tables import access_codes
+from app.storage.dialects import insert_into
+from app.storage.tables import access_codes, devices
 
 
 async def before_call(
@@ -27,14 +30,20 @@ async def before_call(
     Committed before the call, it is what a lost answer is found again by. ``None``: the code is not ``requested`` any
     more.
     """
-    values = {"pin": pin, "call_sent_at": now, "due_at": now + LOOK_AFTER, "schedules_natively": schedules_natively}
+    values = {
+        "pin": pin,
+        "requested_at": now,
+        "call_sent_at": now,
+        "due_at": now + LOOK_AFTER,
+        "schedules_natively": schedules_natively,
+    }
     if device is not None:
         values |= {"connected_account_id": device.connected_account_id, "workspace_id": device.workspace_id}
     return await change_code(conn, code_id, values, now, access_codes.c.binding == Binding.REQUESTED.value)
 
 
 async def reopen(conn: AsyncConnection, code_id: str, now: datetime) -> CodeRow | None:
-    """Ask Seam again for a code whose first call came to nothing. ``None``: it is bound."""
+    """Ask Seam again for a code whose first call was refused. ``None``: it is not refused."""
     values = {
         "binding": Binding.REQUESTED.value,
         "refusal": None,
@@ -50,4 +59,17 @@ async def reopen(conn: AsyncConnection, code_id: str, now: datetime) -> CodeRow 
         "due_at": now + LOOK_AFTER,
         "leased_until": None,
     }
-    return await change_code(conn, code_id, values, now, access_codes.c.binding != Binding.BOUND.value)
+    return await change_code(conn, code_id, values, now, access_codes.c.binding == Binding.REFUSED.value)
+
+
+async def know_device(conn: AsyncConnection, device_id: str | None) -> None:
+    """A lock that codes are asked for is listed, also before anything is known of it."""
+    if device_id is not None:
+        await conn.execute(insert_into(conn, devices).values(device_id=device_id).on_conflict_do_nothing())
+
+
+async def origins_of(conn: AsyncConnection, access_code_ids: Sequence[str]) -> dict[str, str]:
+    """Which of these codes of Seam have a row, and where that came from."""
+    columns = access_codes.c
+    query = select(columns.access_code_id, columns.origin).where(columns.access_code_id.in_(access_code_ids))
+    return {row.access_code_id: row.origin for row in await conn.execute(query)}

@@ -24,6 +24,8 @@ Place = tuple[datetime, int, str | int]
 """Time, rank of the kind, id."""
 
 READ_ACTION = "code_read"
+NUMBERED_RANKS = (0, 1, 2)
+"""The kinds whose ids are numbers."""
 
 
 @dataclass(frozen=True, slots=True)
