@@ -162,10 +162,13 @@ class Courier:
             task.add_done_callback(self._sending.discard)
         return started
 
-    async def send_due(self) -> None:
-        """Send all that is due one after another: what tests with manual time need."""
+    async def send_due(self) -> bool:
+        """Send all that is due one after another, as manual time needs it. Returns whether there was any."""
+        sent = False
         for due in self._drain():
             await self._send(due)
+            sent = True
+        return sent
 
     async def close(self) -> None:
         for task in self._sending:

@@ -77,9 +77,10 @@ class Sandbox:
         await self.courier.close()
 
     async def _deliver(self) -> None:
-        await self.courier.send_due()
-        # A retry or a held delivery may be due at this very moment.
+        """Send what is due now, and what becomes due at this very moment by sending it."""
         self.timeline.advance(self.now)
+        while await self.courier.send_due():
+            self.timeline.advance(self.now)
 
     async def _rest(self) -> None:
         due = self.timeline.next_due
