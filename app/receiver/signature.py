@@ -11,7 +11,7 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -23,9 +23,11 @@ Headers = Iterable[tuple[bytes, bytes]]
 _PREFIX = "whsec_"
 _SHORTEST_KEY = 24  # bytes; the standard that svix follows asks for as many
 
-# The family that is preferred stands first.
-_FAMILIES = tuple((family + b"-id", family + b"-timestamp", family + b"-signature") for family in (b"svix", b"webhook"))
-_NAMES = frozenset(name for family in _FAMILIES for name in family)
+_SVIX = (b"svix-id", b"svix-timestamp", b"svix-signature")
+_WEBHOOK = (b"webhook-id", b"webhook-timestamp", b"webhook-signature")
+_NAMES = frozenset(_SVIX + _WEBHOOK)
+# Which headers may be there, and which of them count.
+_FAMILIES = {frozenset(_SVIX): _SVIX, frozenset(_WEBHOOK): _WEBHOOK, _NAMES: _SVIX}
 
 # A full stop inside an id cannot move the boundaries of the signed text: the body would have to begin with digits and
 # a full stop, and a genuine one is a JSON object.
@@ -131,19 +133,13 @@ def _read_claim(headers: Headers) -> _Claim | Reason:
         if known in found:
             return Reason.REPEATED_HEADER
         found[known] = value
-    family = _choose_family(found)
-    if isinstance(family, Reason):
-        return family
-    claim = _Claim(*(found[name] for name in family))
+    family = _FAMILIES.get(frozenset(found))
+    if family is None:
+        # Part of one family beside another: nothing tells which id the sender meant.
+        mixed = not (found.keys() <= set(_SVIX) or found.keys() <= set(_WEBHOOK))
+        return Reason.MIXED_FAMILIES if mixed else Reason.MISSING_HEADER
+    claim = _Claim(*[found[name] for name in family])
     return _fault_of(claim) or claim
-
-
-def _choose_family(found: dict[bytes, bytes]) -> tuple[bytes, bytes, bytes] | Reason:
-    used = [family for family in _FAMILIES if any(name in found for name in family)]
-    if used and all(name in found for family in used for name in family):
-        return used[0]
-    # Part of one family beside another: nothing tells which id the sender meant.
-    return Reason.MIXED_FAMILIES if len(used) > 1 else Reason.MISSING_HEADER
 
 
 def _fault_of(claim: _Claim) -> Reason | None:
@@ -161,17 +157,13 @@ def _find_secret(claim: _Claim, body: bytes, secrets: Sequence[Secret]) -> Secre
     if not tokens:
         return Reason.NO_KNOWN_SIGNATURE
     signed = b"%b.%b.%b" % (claim.delivery_id, claim.timestamp, body)
-    for secret, expected in _expected_tokens(signed, secrets):
+    for secret in secrets:
+        expected = b"v1," + base64.b64encode(hmac_data(secret.key, signed))
         # Compared as text: whatever is not the one canonical spelling of the right 32 bytes differs, and junk needs
         # no decoding that could raise and hide a good token behind it.
         if any(hmac.compare_digest(expected, token) for token in tokens):
             return secret
     return Reason.WRONG_SIGNATURE
-
-
-def _expected_tokens(signed: bytes, secrets: Sequence[Secret]) -> Iterator[tuple[Secret, bytes]]:
-    for secret in secrets:
-        yield secret, b"v1," + base64.b64encode(hmac_data(secret.key, signed))
 
 
 def _place(number: int, total: int) -> str:

@@ -123,10 +123,11 @@ async def test_while_the_table_is_gone_the_sender_is_asked_to_come_again(db: Dat
 async def test_a_commit_that_hangs_behind_a_lock_is_answered_503_and_the_next_one_works(
     db: Database, database_url: str
 ) -> None:
-    async with open_post(db, CommitLimits(commit_seconds=0.2)) as post:
-        async with _locked(database_url):
-            waiting = [of_event("e1"), of_event("e2")]
-            await asyncio.gather(*[exchange.run(post.endpoint) for exchange in waiting])
+    release = asyncio.Event()
+    async with open_post(db, CommitLimits(commit_seconds=0.1)) as post, _locked(database_url, release):
+        waiting = [of_event("e1"), of_event("e2")]
+        asyncio.get_running_loop().call_later(1, release.set)
+        await asyncio.gather(*[exchange.run(post.endpoint) for exchange in waiting])
         assert [exchange.status for exchange in waiting] == [503, 503]
     async with open_post(db) as post:
         statuses = [(await of_event(each).run(post.endpoint)).status for each in ("e1", "e2", "e3")]
@@ -153,13 +154,23 @@ async def _rename(db: Database, old: str, new: str) -> None:
 
 
 @asynccontextmanager
-async def _locked(url: str) -> AsyncIterator[None]:
-    """Somebody else holds what every commit needs."""
+async def _locked(url: str, release: asyncio.Event) -> AsyncIterator[None]:
+    """Until ``release``, somebody else holds what every commit needs."""
     other = open_database(url)
-    try:
+    locked = asyncio.Event()
+
+    async def hold() -> None:
         async with other.write() as connection:
             if other.dialect == "postgresql":
                 await connection.execute(text("LOCK TABLE events IN ACCESS EXCLUSIVE MODE"))
-            yield
+            locked.set()
+            await release.wait()
+
+    holder = asyncio.create_task(hold())
+    try:
+        await locked.wait()
+        yield
     finally:
+        release.set()
+        await holder
         await other.close()

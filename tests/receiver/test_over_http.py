@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.receiver.body import BodyLimits
 from tests.receiver.deliveries import headers_for
-from tests.receiver.inboxes import Station, until
+from tests.receiver.inboxes import until
 from tests.receiver.posts import Post
 from tests.receiver.servers import serving
 
@@ -167,18 +167,21 @@ async def test_deliveries_side_by_side_share_few_commits(post: Post) -> None:
     assert len(post.station.inbox.batches) <= 2
 
 
-async def test_a_shutdown_answers_what_it_accepted_and_stores_it() -> None:
-    post = Post(Station())
-    post.station.committer.start()
-    post.station.inbox.gate.clear()
-    async with serving(post.endpoint) as (server, port), client_of(port) as client:
-        request = asyncio.create_task(client.post("/webhooks/seam", content=BODY, headers=headers_for(BODY)))
-        await until(lambda: post.station.inbox.attempts == 1)
-        server.should_exit = True
-        asyncio.get_running_loop().call_later(0.05, post.station.inbox.gate.set)
-    await post.station.committer.close()
+async def test_a_shutdown_answers_what_it_accepted_and_stores_it(post: Post) -> None:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        async with serving(post.endpoint) as (server, port):
+            post.station.inbox.gate.clear()
+            url = f"http://127.0.0.1:{port}/webhooks/seam"
+            request = asyncio.create_task(client.post(url, content=BODY, headers=headers_for(BODY)))
+            await until(lambda: post.station.inbox.attempts == 1)
+            server.should_exit = True
+            await until(lambda: not any(listener.is_serving() for listener in server.servers))
+            assert not request.done()
+            post.station.inbox.gate.set()
+        await post.station.committer.close()
+        response = await request
 
-    assert (await request).status_code == 204
+    assert response.status_code == 204
     assert post.station.inbox.kept == ["msg_1"]
 
 
