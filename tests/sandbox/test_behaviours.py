@@ -38,8 +38,11 @@ STORIES: dict[str, list[tuple[int, str]]] = {
 }
 
 
-def summary(code: Json) -> tuple[str, list[str], list[str], list[str]]:
-    """Status, pending mutations, errors, warnings."""
+# Status, pending mutations, errors, warnings.
+Shown = tuple[str, list[str], list[str], list[str]]
+
+
+def summary(code: Json) -> Shown:
     return (
         code["status"],
         [mutation["mutation_code"] for mutation in code["pending_mutations"]],
@@ -48,10 +51,10 @@ def summary(code: Json) -> tuple[str, list[str], list[str], list[str]]:
     )
 
 
-SETTING = ("setting", ["creating"], [], [])
-IS_SET = ("set", [], [], [])
-MEDDLED = ("setting", ["creating"], ["conflicting_external_modification"], [])
-DELAYED = ("setting", ["creating"], [], ["delay_in_setting_on_device"])
+SETTING: Shown = ("setting", ["creating"], [], [])
+IS_SET: Shown = ("set", [], [], [])
+MEDDLED: Shown = ("setting", ["creating"], ["conflicting_external_modification"], [])
+DELAYED: Shown = ("setting", ["creating"], [], ["delay_in_setting_on_device"])
 
 # Behaviour, seconds, what Seam's object shows then.
 OBJECTS = [
@@ -100,9 +103,7 @@ async def test_a_behaviour_tells_its_story(bench: Bench, behaviour: str) -> None
 
 
 @pytest.mark.parametrize(("behaviour", "seconds", "shown"), OBJECTS)
-async def test_seams_object_agrees_with_the_story(
-    bench: Bench, behaviour: str, seconds: int, shown: tuple[str, list[str], list[str], list[str]]
-) -> None:
+async def test_seams_object_agrees_with_the_story(bench: Bench, behaviour: str, seconds: int, shown: Shown) -> None:
     ident = await bench.create(f"lock_{behaviour}", code=PIN)
     await bench.until(seconds=seconds)
     assert summary(await bench.code(ident)) == shown

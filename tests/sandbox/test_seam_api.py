@@ -7,7 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
-from seam.resources import AccessCode, Device, UnmanagedAccessCode, Workspace
+from seam.resources.access_code import AccessCode
+from seam.resources.device import Device
+from seam.resources.unmanaged_access_code import UnmanagedAccessCode
+from seam.resources.workspace import Workspace
 
 from app.sandbox.requests import Params
 from tests.sandbox.worlds import KEY, START, Bench, Json, later
@@ -58,8 +61,9 @@ async def test_a_body_that_is_not_a_json_object_is_refused(bench: Bench, body: b
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
 async def test_every_method_and_both_places_of_parameters_will_do(bench: Bench, method: str) -> None:
     asked = {"device_id": LOCK}
-    for place in ({"params": asked}, {"json": asked}):
-        response = await bench.http.request(method, "/devices/get", **place)
+    by_query = await bench.http.request(method, "/devices/get", params=asked)
+    by_body = await bench.http.request(method, "/devices/get", json=asked)
+    for response in (by_query, by_body):
         assert response.json()["device"]["device_id"] == LOCK
         assert response.headers["seam-request-id"]
 

@@ -26,7 +26,7 @@ def later(**delta: float) -> str:
 
 
 class Bench:
-    """``deliveries`` are the requests that the endpoint got; ``answers`` its next status codes (or errors), then 204."""
+    """``deliveries`` are the requests that the endpoint got; ``answers`` its next status codes or errors, then 204."""
 
     def __init__(self, *, start: datetime = START, **settings: Any) -> None:
         self.deliveries: list[httpx.Request] = []
@@ -92,7 +92,7 @@ class Bench:
         return [short(body) for body in self.received]
 
     @property
-    def happened(self) -> list[tuple[float, str]]:
+    def happened(self) -> list[tuple[int, str]]:
         """Every event since the start: seconds and type."""
         return [(round((event.at - self.start).total_seconds()), short(event.body)) for event in self.events]
 
