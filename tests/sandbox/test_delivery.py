@@ -12,8 +12,8 @@ import httpx
 import pytest
 from svix.webhooks import Webhook, WebhookVerificationError
 
-from app.sandbox import Faults, SandboxError, SandboxSettings
-from tests.sandbox.worlds import HOOK, SECRET, Bench, Json
+from app.sandbox import Faults, Sandbox, SandboxError, SandboxSettings
+from tests.sandbox.worlds import HOOK, SECRET, START, Bench, Json
 
 
 def verify(request: httpx.Request, secret: str = SECRET) -> Any:
@@ -226,7 +226,7 @@ def test_faults_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
         Faults(**wrong)
 
 
-async def test_closing_gives_up_deliveries_that_are_under_way(bench: Bench) -> None:
+async def test_closing_gives_up_deliveries_that_are_under_way() -> None:
     reached = asyncio.Event()
 
     async def hang(_: httpx.Request) -> httpx.Response:
@@ -234,11 +234,11 @@ async def test_closing_gives_up_deliveries_that_are_under_way(bench: Bench) -> N
         await asyncio.Event().wait()
         return httpx.Response(204)
 
-    hanging = Bench()
-    hanging.sandbox.courier._client = httpx.AsyncClient(transport=httpx.MockTransport(hang))
-    await hanging.create("lock_silent")
-    hanging.sandbox.catch_up()
-    (task,) = hanging.sandbox.courier.start_due()
+    settings = SandboxSettings(manual_time=True, webhook_url=HOOK, webhook_secret=SECRET)
+    sandbox = Sandbox(settings, lambda: START, httpx.MockTransport(hang))
+    sandbox.world.emit("device.connected", {})
+    sandbox.catch_up()
+    (task,) = sandbox.courier.start_due()
     await reached.wait()
-    await hanging.close()
+    await sandbox.close()
     assert task.cancelled()

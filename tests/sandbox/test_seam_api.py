@@ -32,8 +32,9 @@ async def test_a_key_that_is_not_seams_is_refused(bench: Bench, header: str | No
     assert response.json()["ok"] is False
 
 
-async def test_callers_from_elsewhere_are_turned_away(bench: Bench) -> None:
-    transport = httpx.ASGITransport(bench.app, client=("192.0.2.7", 40_000))
+@pytest.mark.parametrize("host", ["192.0.2.7", "2001:db8::1", "somewhere"])
+async def test_callers_from_elsewhere_are_turned_away(bench: Bench, host: str) -> None:
+    transport = httpx.ASGITransport(bench.app, client=(host, 40_000))
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers=KEY) as http:
         for path in ("/devices/list", "/sandbox/faults"):
             assert (await http.post(path)).status_code == 403
@@ -122,6 +123,18 @@ async def test_what_does_not_exist_is_named_by_the_errors_type(
 ) -> None:
     status, error = await bench.refused(path, **body)
     assert (status, error["type"]) == (404, error_type)
+
+
+@pytest.mark.parametrize("asked", [{}, {"device_id": LOCK}, {"code": "4821"}])
+async def test_a_code_is_read_by_its_id_or_by_pin_and_device_together(bench: Bench, asked: Json) -> None:
+    status, error = await bench.refused("/access_codes/get", **asked)
+    assert (status, error["type"]) == (400, "invalid_input")
+
+
+async def test_a_lock_without_offline_codes_refuses_them(bench: Bench) -> None:
+    asked = {"device_id": LOCK, "is_offline_access_code": True, **WINDOW}
+    status, error = await bench.refused("/access_codes/create", **asked)
+    assert (status, error["type"]) == (400, "device_does_not_support_access_codes")
 
 
 async def test_the_same_pin_on_the_same_lock_is_a_conflict_even_in_another_window(bench: Bench) -> None:
