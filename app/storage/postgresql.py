@@ -10,45 +10,45 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from app.storage.limits import Limits
 from app.storage.sqlite import Engines
 
-_CONNECT_SECONDS = 5
-_STATEMENT_SECONDS = 15
-_LOCK_SECONDS = 5
-_POOL = {"pool_size": 5, "max_overflow": 5, "pool_timeout": 10}
-# The server gives up first and says why; the client's own limit is for a server that is gone.
-_LIMITS = {
-    "statement_timeout": str(_STATEMENT_SECONDS * 1000),
-    "lock_timeout": str(_LOCK_SECONDS * 1000),
-    "idle_in_transaction_session_timeout": "60000",
-}
 
-
-def postgresql_engines(url: str, parsed: URL) -> Engines:
+def postgresql_engines(url: str, parsed: URL, limits: Limits) -> Engines:
     """Pools for writers and for readers are apart: a flood of queries never keeps an event from being stored."""
     dsn = "postgresql://" + url.strip().removeprefix(f"{parsed.drivername}://")
+    pool = {"pool_size": 5, "max_overflow": 5, "pool_timeout": limits.queue}
     return Engines(
-        writers=_engine(dsn, _LIMITS, **_POOL),
+        writers=_engine(dsn, limits, _server_limits(limits), **pool),
         # One snapshot for all statements of a read, as on SQLite.
         readers=_engine(
             dsn,
-            _LIMITS,
+            limits,
+            _server_limits(limits),
             isolation_level="REPEATABLE READ",
             execution_options={"postgresql_readonly": True},
-            **_POOL,
+            **pool,
         ),
-        maintenance=_engine(dsn, {}, poolclass=NullPool),
+        maintenance=_engine(dsn, limits, {}, poolclass=NullPool),
     )
 
 
-def _engine(dsn: str, limits: dict[str, str], **options: Any) -> AsyncEngine:
+def _server_limits(limits: Limits) -> dict[str, str]:
+    return {
+        "statement_timeout": f"{limits.statement * 1000:.0f}",
+        "lock_timeout": f"{limits.lock * 1000:.0f}",
+        "idle_in_transaction_session_timeout": "60000",
+    }
+
+
+def _engine(dsn: str, limits: Limits, settings: dict[str, str], **options: Any) -> AsyncEngine:
     async def connect() -> asyncpg.Connection[asyncpg.Record]:
         # asyncpg reads the URL itself, so that it means what libpq would make of it (sslmode, host=/socket/folder, …).
         return await asyncpg.connect(
             dsn,
-            timeout=_CONNECT_SECONDS,
-            command_timeout=_STATEMENT_SECONDS + 5 if limits else None,
-            server_settings={"application_name": "latchwatch", **limits},
+            timeout=limits.connect,
+            command_timeout=limits.silence if settings else None,
+            server_settings={"application_name": "latchwatch", **settings},
         )
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, hide_parameters=True, **options)

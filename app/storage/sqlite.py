@@ -11,15 +11,16 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.storage.errors import DatabaseUrlInvalid
+from app.storage.limits import Limits
 
-_LOCK_SECONDS = 5  # how long to wait for another process's lock
-_QUEUE_SECONDS = 10  # how long to wait for our own writer
 _READERS = 4
+_PATIENT = Limits(lock=60)  # who migrates waits for those who migrate
 
 _COMMON = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",  # a commit is on the disk when it returns: acked means kept
     "PRAGMA temp_store=MEMORY",
+    "PRAGMA wal_autocheckpoint=4000",  # pages, 16 MiB: a batch of events touches hundreds
 )
 _WRITER = (*_COMMON, "PRAGMA foreign_keys=ON", "PRAGMA cache_size=-32768")
 _READER = (*_COMMON, "PRAGMA query_only=ON", "PRAGMA cache_size=-8192")
@@ -33,15 +34,15 @@ class Engines(TypedDict):
     maintenance: AsyncEngine
 
 
-def sqlite_engines(url: URL) -> tuple[Path, Engines]:
+def sqlite_engines(url: URL, limits: Limits) -> tuple[Path, Engines]:
     """The file and its engines. Raises ``DatabaseUrlInvalid`` if the file cannot be written."""
     path = _writable_file(url)
-    queue = {"max_overflow": 0, "pool_timeout": _QUEUE_SECONDS}
+    options = {"max_overflow": 0, "pool_timeout": limits.queue}
     return path, Engines(
         # Deferred transactions that turn into writers fail at once under concurrency, whatever the busy time-out.
-        writers=_engine(path, "BEGIN IMMEDIATE", _WRITER, pool_size=1, **queue),
-        readers=_engine(path, "BEGIN", _READER, pool_size=_READERS, **queue),
-        maintenance=_engine(path, "BEGIN IMMEDIATE", _MAINTENANCE, poolclass=NullPool),
+        writers=_engine(path, limits, "BEGIN IMMEDIATE", _WRITER, pool_size=1, **options),
+        readers=_engine(path, limits, "BEGIN", _READER, pool_size=_READERS, **options),
+        maintenance=_engine(path, _PATIENT, "BEGIN IMMEDIATE", _MAINTENANCE, poolclass=NullPool),
     )
 
 
@@ -60,11 +61,11 @@ def _writable_file(url: URL) -> Path:
     return path
 
 
-def _engine(path: Path, begin: str, pragmas: tuple[str, ...], **options: Any) -> AsyncEngine:
+def _engine(path: Path, limits: Limits, begin: str, pragmas: tuple[str, ...], **options: Any) -> AsyncEngine:
     engine = create_async_engine(
         URL.create("sqlite+aiosqlite", database=str(path)),
         # The driver must not begin transactions by itself: "begin" below does.
-        connect_args={"timeout": _LOCK_SECONDS, "isolation_level": None},
+        connect_args={"timeout": limits.lock, "isolation_level": None},
         hide_parameters=True,
         **options,
     )
