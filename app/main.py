@@ -76,7 +76,7 @@ async def open_current(settings: Settings, stack: AsyncExitStack) -> Database:
 
 
 class Service:
-    """Built whole, but not running: ``start`` and ``stop`` do that. ``app`` answers in between."""
+    """Built whole, but not running: ``start`` and ``stop`` do that. ``app`` answers in between, ``api`` is part of it."""
 
     def __init__(self, settings: Settings, db: Database, clock: Clock, registry: CollectorRegistry) -> None:
         self._db = db
@@ -109,7 +109,8 @@ class Service:
             admin_token=settings.admin_token,
             metrics_token=settings.metrics_token,
         )
-        self.app: ASGIApp = put_in_front(endpoint, create_api(services))
+        self.api = create_api(services)
+        self.app: ASGIApp = put_in_front(endpoint, self.api)
 
     async def start(self, *, background: bool = True) -> None:
         """``background`` ``False`` leaves the reconciling to other processes."""
@@ -120,6 +121,7 @@ class Service:
     async def stop(self) -> None:
         """Call it when no request is under way any more: commit what was accepted, end the loop, close the gateway."""
         await self._committer.close()
+        await self.api.state.background.drain()
         self._stop_background.set()
         if self._background is not None:
             await asyncio.wait([self._background])
