@@ -76,7 +76,7 @@ async def open_current(settings: Settings, stack: AsyncExitStack) -> Database:
 
 
 class Service:
-    """Built whole, but not running: ``start`` and ``stop`` do that. ``app`` answers in between, ``api`` is part of it."""
+    """Built whole, but not running: ``start`` and ``stop`` do that. ``app`` answers; ``api`` is its REST part."""
 
     def __init__(self, settings: Settings, db: Database, clock: Clock, registry: CollectorRegistry) -> None:
         self._db = db
