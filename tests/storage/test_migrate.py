@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, text
+
+from app.storage.engine import Database, open_database
+from app.storage.errors import SchemaAhead, StorageUnavailable
+from app.storage.migrate import ALEMBIC_OPTIONS, SchemaState, downgrade, migrate, schema_state
+from app.storage.tables import metadata
+from app.storage.types import ByteString
+
+BOTH = pytest.mark.parametrize("empty_database_url", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture
+async def empty(empty_database_url: str) -> AsyncIterator[Database]:
+    database = open_database(empty_database_url)
+    yield database
+    await database.close()
+
+
+_OF_SQLITE = "SELECT tbl_name, name, sql FROM sqlite_master WHERE tbl_name != 'alembic_version'"
+_OF_POSTGRESQL = """
+    SELECT table_name, column_name, concat_ws(' ', data_type, collation_name, is_nullable, column_default)
+    FROM information_schema.columns WHERE table_schema = 'public' AND table_name != 'alembic_version'
+    UNION ALL SELECT tablename, indexname, indexdef FROM pg_indexes
+    WHERE schemaname = 'public' AND tablename != 'alembic_version'
+    UNION ALL SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
+    WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text != 'alembic_version'"""
+
+
+async def schema(db: Database) -> set[tuple[str, ...]]:
+    """Every column, index and constraint: its table, its name, and how it is defined."""
+    async with db.read() as connection:
+        rows = await connection.execute(text(_OF_SQLITE if db.dialect == "sqlite" else _OF_POSTGRESQL))
+        return {tuple(row) for row in rows}
+
+
+@BOTH
+async def test_up_and_down_and_up_again_gives_the_same_schema(empty: Database) -> None:
+    await migrate(empty)
+    first = await schema(empty)
+    assert {table for table, *_ in first} == set(metadata.tables)
+    await downgrade(empty, "base")
+    assert await schema(empty) == set()
+    await migrate(empty)
+    assert await schema(empty) == first
+
+
+async def test_the_migrations_build_what_the_tables_say(db: Database) -> None:
+    def differences(connection: Connection) -> list[Any]:
+        options = {**ALEMBIC_OPTIONS, "compare_server_default": True}
+        return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
+
+    async with db.read() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+async def test_byte_strings_are_compared_byte_by_byte(postgres_url: str) -> None:
+    """Alembic does not compare collations."""
+    db = open_database(postgres_url)
+    found = {(table, name) for table, name, definition in await schema(db) if definition.split()[2:3] == ["C"]}
+    await db.close()
+    columns = [column for table in metadata.sorted_tables for column in table.columns]
+    assert found == {(column.table.name, column.name) for column in columns if column.type is ByteString}
+
+
+@BOTH
+async def test_the_state_of_a_schema(empty: Database) -> None:
+    """empty → migrated → of a newer Latchwatch, which is left alone"""
+    assert await schema_state(empty) is SchemaState.EMPTY
+    await migrate(empty)
+    assert await schema_state(empty) is SchemaState.CURRENT
+    async with empty.write() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    assert await schema_state(empty) is SchemaState.AHEAD
+    with pytest.raises(SchemaAhead, match=r"DATABASE_URL: the database has schema 9999.*newer version"):
+        await migrate(empty)
+
+
+async def test_migrating_what_is_current_changes_nothing(db: Database) -> None:
+    before = await schema(db)
+    await migrate(db)
+    assert await schema(db) == before
+
+
+@BOTH
+async def test_tasks_that_migrate_at_once_queue(empty: Database, empty_database_url: str) -> None:
+    others = [open_database(empty_database_url) for _ in range(3)]
+    await asyncio.gather(*(migrate(db) for db in (empty, *others)))
+    assert await schema_state(empty) is SchemaState.CURRENT
+    for db in others:
+        await db.close()
+
+
+@BOTH
+async def test_processes_that_migrate_at_once_queue(empty: Database, empty_database_url: str) -> None:
+    script = (
+        "import asyncio, sys\n"
+        "from app.storage.engine import open_database\n"
+        "from app.storage.migrate import migrate\n"
+        "asyncio.run(migrate(open_database(sys.argv[1])))\n"
+    )
+    both = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", script, empty_database_url, stderr=asyncio.subprocess.PIPE
+        )
+        for _ in range(2)
+    ]
+    answers = await asyncio.gather(*(process.communicate() for process in both))
+    assert [(process.returncode, answer[1].decode()) for process, answer in zip(both, answers, strict=True)] == [
+        (0, ""),
+        (0, ""),
+    ]
+    assert await schema_state(empty) is SchemaState.CURRENT
+
+
+@BOTH
+async def test_a_migration_that_fails_half_way_leaves_nothing(empty: Database) -> None:
+    async with empty.write() as connection:
+        await connection.execute(text("CREATE TABLE alerts (in_the_way integer)"))
+    before = await schema(empty)
+    with pytest.raises(StorageUnavailable, match="alerts"):
+        await migrate(empty)
+    assert await schema(empty) == before
+    assert await schema_state(empty) is SchemaState.EMPTY
