@@ -18,8 +18,6 @@ from app.api.routes import access_codes, devices, events, flags, service
 from app.api.services import Services
 from app.domain.errors import LatchwatchError
 
-LARGEST_BODY = 64 * 1024
-
 
 def create_api(services: Services) -> FastAPI:
     """``app.state.background`` holds work that outlives its request: ``await app.state.background.drain()`` before the
@@ -32,7 +30,6 @@ def create_api(services: Services) -> FastAPI:
         redoc_url=None,
         # A redirect would make a client send its body, with a PIN in it, a second time.
         redirect_slashes=False,
-        max_body_size=LARGEST_BODY,
     )
     app.state.services = services
     app.state.background = background = Background()

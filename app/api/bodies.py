@@ -35,8 +35,9 @@ def _is_sane_time(value: datetime) -> datetime:
 
 
 def _is_storable(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("must not contain a NUL character")
+    # JSON can spell both; no database keeps them.
+    if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise ValueError("must not contain NUL or half of a surrogate pair")
     return value
 
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import orjson
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.auth import Principal
 from app.api.bodies import CreateAccessCode
@@ -113,60 +112,46 @@ async def create_code(services: Services, principal: Principal, key: str | None,
 async def _open(
     services: Services, gateway: Gateway, principal: Principal, ref: KeyRef | None, body: CreateAccessCode
 ) -> _Attempt | Created:
-    """The row and the key, in one commit; or what became of the first request with this key."""
+    """A new row and key in one commit; or what became of the first request with this key."""
     now, digest = services.clock(), _digest(services, body)
+    if ref is not None:
+        async with services.db.read() as conn:
+            seen = await find_key(conn, ref)
+            case = await load_case(conn, seen.code_id) if seen is not None else None
+        if seen is not None and case is not None and not seen.is_expired(now):
+            if seen.body_digest != digest:
+                raise KeyReused("It came with another body before. Use a new key for a new request.")
+            return await _again(_Attempt(services, gateway, body, ref, case.row), case, seen, now)
+    _refuse_past(body, now)
     async with services.db.write() as conn:
+        row = await insert_requested(conn, _new_code(services, body), now)
         if ref is not None:
             await forget_expired_keys(conn, now)
-            seen = await find_key(conn, ref)
-            if seen is not None:
-                if seen.body_digest != digest:
-                    raise KeyReused("It came with another body before. Use a new key for a new request.")
-                return await _again(conn, _Again(services, gateway, body, ref, seen), now)
-        _refuse_past(body, now)
-        row = await insert_requested(conn, _new_code(services, body), now)
-        until = now + IN_FLIGHT
-        if ref is not None and not await reserve_key(
-            conn, ref, body_digest=digest, code_id=row.id, until=until, now=now
-        ):
-            raise KeyInFlight(IN_FLIGHT)
+            until = now + IN_FLIGHT
+            if not await reserve_key(conn, ref, body_digest=digest, code_id=row.id, until=until, now=now):
+                raise KeyInFlight
         details = {"device_id": body.device_id, "reference": body.reference}
         await audit.record(conn, at=now, actor=principal.name, action="code_requested", code_id=row.id, details=details)
     return _Attempt(services, gateway, body, ref, row)
 
 
-@dataclass(frozen=True, slots=True)
-class _Again:
-    """A request whose key is known already."""
-
-    services: Services
-    gateway: Gateway
-    body: CreateAccessCode
-    ref: KeyRef
-    seen: KeyRow
-
-
-async def _again(conn: AsyncConnection, again: _Again, now: datetime) -> _Attempt | Created:
-    seen = again.seen
-    if seen.is_in_flight(now) and seen.in_flight_until is not None:
-        raise KeyInFlight(seen.in_flight_until - now)
-    case = await load_case(conn, seen.code_id)
-    if case is None:
-        raise LookupError(seen.code_id)
+async def _again(attempt: _Attempt, case: Case, seen: KeyRow, now: datetime) -> _Attempt | Created:
+    """The same request: gets the same answer, or is carried out if nothing of it is at Seam and nobody is at it."""
+    if seen.is_in_flight(now):
+        raise KeyInFlight
     if seen.status is not None and not _was_lost(case):
         if seen.problem is not None:
             raise Repeated(seen.problem)
-        return Created(seen.status, seen.code_id, replayed=True)
+        return Created(seen.status, case.row.id, replayed=True)
     if case.row.binding == Binding.BOUND:
         # Found by the reconciler, or tracked, after the first request was given up.
-        await finish_key(conn, again.ref, status=CREATED)
-        return Created(CREATED, seen.code_id, replayed=True)
-    _refuse_past(again.body, now)
-    if not await take_over_key(conn, seen, now + IN_FLIGHT):
-        raise KeyInFlight(IN_FLIGHT)
-    row = await reopen(conn, seen.code_id, now) or case.row
-    may_exist = row.call_sent_at is not None
-    return _Attempt(again.services, again.gateway, again.body, again.ref, row, may_exist)
+        return await _finish(attempt, CREATED)
+    _refuse_past(attempt.body, now)
+    async with attempt.services.db.write() as conn:
+        if not await take_over_key(conn, seen, now + IN_FLIGHT):
+            raise KeyInFlight
+        row = await reopen(conn, case.row.id, now) or case.row
+    return replace(attempt, row=row, may_exist=row.call_sent_at is not None)
 
 
 def _was_lost(case: Case) -> bool:
@@ -242,16 +227,21 @@ async def _choose_pin(attempt: _Attempt) -> str | None:
 
 
 async def _note_call(attempt: _Attempt, device: DeviceRead | None, pin: str | None) -> CodeRow | None:
-    services, body = attempt.services, attempt.body
+    services, body, row = attempt.services, attempt.body, attempt.row
+    now = services.clock()
+    fingerprint = services.fingerprinter.pin(body.device_id, pin) if pin is not None else None
+    # A code that an earlier call with the same PIN made is older than this call.
+    sent_at = row.call_sent_at if fingerprint is not None and fingerprint == row.pin else None
     natively = device.schedules_natively if device is not None else None
     async with services.db.write() as conn:
         return await before_call(
             conn,
-            attempt.row.id,
-            pin=services.fingerprinter.pin(body.device_id, pin) if pin is not None else None,
+            row.id,
+            pin=fingerprint,
             schedules_natively=False if body.prefer_native_scheduling is False else natively,
             device=device,
-            now=services.clock(),
+            sent_at=sent_at or now,
+            now=now,
         )
 
 

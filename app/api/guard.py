@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 import structlog
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.auth import Authenticator
@@ -15,6 +16,7 @@ from app.domain.errors import LatchwatchError
 
 log = structlog.get_logger(__name__)
 PROTECTED = "/v1"
+LARGEST_BODY = 64 * 1024
 
 
 class Guard:
@@ -37,7 +39,7 @@ class Guard:
 
         try:
             await self._admit(scope)
-            await self._app(scope, receive, watched)
+            await self._app(scope, _limited(receive), watched)
         except LatchwatchError as error:
             await response_of(error)(scope, receive, send)
         except Exception as error:
@@ -54,6 +56,21 @@ class Guard:
         # Neither database can look for it in a text.
         if "\0" in path or "\0" in unquote(scope["query_string"].decode("latin-1")):
             raise invalid("url", "must not contain a NUL character")
+
+
+def _limited(receive: Receive) -> Receive:
+    """Also for bodies that do not say how long they are."""
+    size = 0
+
+    async def limited() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > LARGEST_BODY:
+            raise HTTPException(413)
+        return message
+
+    return limited
 
 
 def _log_fault(scope: Scope, error: Exception) -> None:

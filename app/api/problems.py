@@ -32,6 +32,7 @@ TYPE_PREFIX = "urn:latchwatch:problem:"
 MEDIA_TYPE = "application/problem+json"
 STORAGE_RETRY_AFTER = timedelta(seconds=5)
 UNREACHED_RETRY_AFTER = timedelta(seconds=10)
+IN_FLIGHT_RETRY_AFTER = timedelta(seconds=2)
 
 
 class ApiError(LatchwatchError):
@@ -113,8 +114,8 @@ class KeyInFlight(Conflict):
     type: ClassVar[str] = "idempotency-key-in-flight"
     title: ClassVar[str] = "The first request with this key is still running"
 
-    def __init__(self, wait: timedelta) -> None:
-        super().__init__("Send it again after Retry-After.", headers=retry_after(wait))
+    def __init__(self) -> None:
+        super().__init__("Send it again after Retry-After.", headers=retry_after(IN_FLIGHT_RETRY_AFTER))
 
 
 class InvalidInput(ApiError):

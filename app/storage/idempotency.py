@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, select, update
+from sqlalchemy import ColumnElement, and_, delete, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.storage.dialects import insert_into
 from app.storage.tables import idempotency_keys
 
 KEPT_FOR = timedelta(days=7)
+_FORGET_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,9 @@ class KeyRow:
     problem: dict[str, Any] | None
     in_flight_until: datetime | None
     created_at: datetime
+
+    def is_expired(self, now: datetime) -> bool:
+        return self.created_at < now - KEPT_FOR
 
     def is_in_flight(self, now: datetime) -> bool:
         return self.status is None and self.in_flight_until is not None and self.in_flight_until > now
@@ -96,7 +100,16 @@ async def release_key(conn: AsyncConnection, ref: KeyRef, now: datetime) -> None
 
 
 async def forget_expired_keys(conn: AsyncConnection, now: datetime) -> None:
-    await conn.execute(delete(idempotency_keys).where(idempotency_keys.c.created_at < now - KEPT_FOR))
+    """A few at a time, and none that another transaction is about to forget."""
+    columns = idempotency_keys.c
+    expired = (
+        select(columns.token_id, columns.key)
+        .where(columns.created_at < now - KEPT_FOR)
+        .order_by(columns.created_at)
+        .limit(_FORGET_AT_ONCE)
+        .with_for_update(skip_locked=True)
+    )
+    await conn.execute(delete(idempotency_keys).where(tuple_(columns.token_id, columns.key).in_(expired)))
 
 
 def _is(ref: KeyRef) -> ColumnElement[bool]:

@@ -23,17 +23,18 @@ async def before_call(
     pin: str | None,
     schedules_natively: bool | None,
     device: DeviceRead | None,
+    sent_at: datetime,
     now: datetime,
 ) -> CodeRow | None:
     """The create call is about to leave: with which PIN (its fingerprint), and to what kind of lock.
 
-    Committed before the call, it is what a lost answer is found again by. ``None``: the code is not ``requested`` any
-    more.
+    Committed before the call, it is what a lost answer is found again by. ``sent_at`` is when the first call with this
+    PIN left. ``None``: the code is not ``requested`` any more.
     """
     values = {
         "pin": pin,
         "requested_at": now,
-        "call_sent_at": now,
+        "call_sent_at": sent_at,
         "due_at": now + LOOK_AFTER,
         "schedules_natively": schedules_natively,
     }
