@@ -21,6 +21,7 @@ from app.storage.postgresql import postgresql_engines
 from app.storage.sqlite import sqlite_engines
 
 Dialect = Literal["sqlite", "postgresql"]
+Connection = AsyncConnection  # for those who pass one on: they need not know whose it is
 _POSTGRESQL = ("postgresql", "postgres", "postgresql+asyncpg")
 _SQLITE = ("sqlite", "sqlite+aiosqlite")
 _FORMS = "must look like sqlite:///data/latchwatch.db or postgresql://user:password@host/database"
