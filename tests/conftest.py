@@ -11,17 +11,13 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
 
 from app.storage.engine import Database, open_database
-from app.storage.migrate import migrate
-from tests.postgres import execute, run_apart, start_postgres
-
-_TEMPLATE = "migrated_template"
-_numbers = count(1)
+from tests.postgres import run_apart, start_postgres
+from tests.postgres_databases import PostgresDatabases, migrate_at
 
 
 @pytest.fixture(scope="session")
@@ -39,29 +35,30 @@ def postgres_server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def _postgres_template(postgres_server: str) -> str:
-    url = _named(postgres_server, _TEMPLATE)
-    execute(postgres_server, f"CREATE DATABASE {_TEMPLATE}")
-    run_apart(_migrate(url))
-    return _TEMPLATE
+def _postgres_databases(postgres_server: str) -> PostgresDatabases:
+    return PostgresDatabases(postgres_server)
 
 
 @pytest.fixture(scope="session")
 def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "migrated.db"
-    run_apart(_migrate(f"sqlite:///{path}"))
+    run_apart(migrate_at(f"sqlite:///{path}"))
     return path
 
 
 @pytest.fixture
-def empty_postgres_url(postgres_server: str) -> Iterator[str]:
+def empty_postgres_url(_postgres_databases: PostgresDatabases) -> Iterator[str]:
     """A database without any table."""
-    yield from _postgres_database(postgres_server, "template1")
+    url = _postgres_databases.create()
+    yield url
+    _postgres_databases.drop(url)
 
 
 @pytest.fixture
-def postgres_url(postgres_server: str, _postgres_template: str) -> Iterator[str]:
-    yield from _postgres_database(postgres_server, _postgres_template)
+def postgres_url(_postgres_databases: PostgresDatabases) -> Iterator[str]:
+    url = _postgres_databases.take()
+    yield url
+    _postgres_databases.give_back(url)
 
 
 @pytest.fixture
@@ -91,22 +88,3 @@ async def db(database_url: str) -> AsyncIterator[Database]:
     database = open_database(database_url)
     yield database
     await database.close()
-
-
-def _postgres_database(server: str, template: str) -> Iterator[str]:
-    name = f"test_{next(_numbers)}"
-    execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield _named(server, name)
-    execute(server, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def _named(server: str, name: str) -> str:
-    return server.replace("/postgres?", f"/{name}?")
-
-
-async def _migrate(url: str) -> None:
-    database = open_database(url)
-    try:
-        await migrate(database)
-    finally:
-        await database.close()
