@@ -126,11 +126,13 @@ class Committer:
 
     async def _run(self) -> None:
         try:
-            while self._open or self._queue:
+            while True:
                 await self._arrived.wait()
                 self._arrived.clear()
                 while self._queue:
                     await self._commit_or_tell()
+                if not self._open:
+                    return
         finally:
             # With anything left only when this task is cancelled: nobody may wait for an answer that never comes.
             self._open = False

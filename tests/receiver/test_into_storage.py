@@ -70,15 +70,15 @@ async def stored(db: Database) -> list[str]:
 
 
 async def test_everything_acknowledged_is_stored_once_and_many_share_a_commit(db: Database) -> None:
-    """Three hundred events, each sent twice at once: the second time under another delivery id, as in a rotation."""
-    ids = [f"e{number:03}" for number in range(300)]
+    """Six hundred events, each sent twice at once: the second time under another delivery id, as in a rotation."""
+    ids = [f"e{number:03}" for number in range(600)]
     async with open_post(db) as post:
         exchanges = [of_event(each) for each in ids] + [of_event(each, f"again_{each}") for each in ids]
         await asyncio.gather(*[exchange.run(post.endpoint) for exchange in exchanges])
 
-    assert Counter(exchange.status for exchange in exchanges) == {204: 600}
+    assert Counter(exchange.status for exchange in exchanges) == {204: 1200}
     assert await stored(db) == ids
-    assert (post.station.count("stored"), post.station.count("duplicate")) == (300, 300)
+    assert (post.station.count("stored"), post.station.count("duplicate")) == (600, 600)
     assert post.commits <= 5
 
 
