@@ -1,0 +1,146 @@
+"""Which news makes which codes due."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import bindparam, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.events import Event
+from app.storage import inbox
+from app.storage.engine import Database, open_database
+from app.storage.inbox import store_batch
+from app.storage.inbox_marks import mark_statement
+from app.storage.inbox_sql import bind_list, bind_rows
+from app.storage.tables import access_codes, devices
+from app.storage.types import UtcDateTime
+from tests.storage.arrivals import NOW, account_news, after, code_news, deliveries, delivery, device_news, event
+from tests.storage.tracked import load, row, track
+
+OWN = code_news("e1", access_code_id="seam_a")
+OTHER = code_news("e1", access_code_id="seam_other")
+LOCK = device_news("e1")
+OTHER_LOCK = device_news("e1", device_id="other")
+ACCOUNT = account_news("e1")
+OTHER_ACCOUNT = account_news("e1", connected_account_id="other")
+NO_NEWS = event("e1", access_code_id="seam_a")
+TERMINAL = {"is_terminal": True}
+UNTRACKED = {"untracked_at": NOW}
+
+
+@pytest.mark.parametrize(
+    ("columns", "arrived", "due"),
+    [
+        ({}, OWN, True),
+        ({}, LOCK, True),
+        ({}, ACCOUNT, True),
+        ({}, OTHER, False),
+        ({}, OTHER_LOCK, False),
+        ({}, OTHER_ACCOUNT, False),
+        ({}, NO_NEWS, False),
+        (TERMINAL, OWN, True),
+        (TERMINAL, LOCK, False),
+        (TERMINAL, ACCOUNT, False),
+        (UNTRACKED, OWN, False),
+        (UNTRACKED, LOCK, False),
+        (UNTRACKED, ACCOUNT, False),
+        ({"connected_account_id": None}, ACCOUNT, False),
+        ({"access_code_id": None}, LOCK, True),
+    ],
+)
+async def test_whose_news_makes_a_code_due(db: Database, columns: dict[str, Any], arrived: Event, due: bool) -> None:
+    await track(db, row("a", **columns))
+    await store_batch(db, deliveries(arrived))
+    code = await load(db, "a")
+    assert code["due_at"] == (NOW if due else None)
+    assert code["revision"] == (2 if due else 1)
+
+
+@pytest.mark.parametrize(
+    ("before", "after_it"),
+    [(None, after(10)), (after(5), after(5)), (after(10), after(10)), (after(3600), after(10))],
+)
+async def test_news_never_postpones(db: Database, before: datetime | None, after_it: datetime) -> None:
+    """The revision moves all the same: whatever was decided without this news is decided again."""
+    await track(db, row("a", due_at=before))
+    await store_batch(db, [delivery(OWN, received_at=after(10))])
+    code = await load(db, "a")
+    assert (code["due_at"], code["revision"]) == (after_it, 2)
+
+
+async def test_a_duplicate_makes_nothing_due(db: Database) -> None:
+    await store_batch(db, deliveries(OWN))
+    await track(db, row("a"))
+    await store_batch(db, deliveries(OWN))
+    assert (await load(db, "a"))["due_at"] is None
+
+
+async def test_one_batch_moves_the_revision_of_a_code_once(db: Database) -> None:
+    await track(db, row("a"), row("b"))
+    own = [code_news(f"e{number}", access_code_id="seam_a") for number in range(5)]
+    await store_batch(db, deliveries(*own, device_news("e6"), account_news("e7")))
+    assert [(await load(db, ident))["revision"] for ident in ("a", "b")] == [2, 2]
+
+
+async def test_a_code_learns_its_account_from_its_own_news(db: Database) -> None:
+    """Seam's access code object does not name the account."""
+    await track(db, row("a", connected_account_id=None), row("b", connected_account_id="known"))
+    own = [code_news(f"e_{code}", access_code_id=f"seam_{code}", connected_account_id="told") for code in ("a", "b")]
+    await store_batch(db, deliveries(*own))
+    assert [(await load(db, ident))["connected_account_id"] for ident in ("a", "b")] == ["told", "known"]
+
+
+async def test_account_news_reaches_codes_whose_account_only_their_lock_knows(db: Database) -> None:
+    await track(db, row("a", connected_account_id=None))
+    async with db.write() as connection:
+        await connection.execute(insert(devices).values(device_id="device", connected_account_id="account"))
+    await store_batch(db, deliveries(ACCOUNT))
+    assert (await load(db, "a"))["due_at"] == NOW
+
+
+async def test_batches_that_concern_the_same_codes_never_wait_in_a_circle(database_url: str) -> None:
+    """Two processes, codes of one lock, each naming them in another order. A deadlock would be raised, not retried."""
+    one, two = open_database(database_url), open_database(database_url)
+    names = [f"{number:03}" for number in range(40)]
+    await track(one, *(row(name) for name in names))
+
+    async def send(db: Database, sender: str, order: list[str]) -> None:
+        for turn in range(4):
+            own = [code_news(f"{sender}{turn}{name}", access_code_id=f"seam_{name}") for name in order]
+            await inbox._store(db, deliveries(*own, device_news(f"{sender}{turn}")))
+
+    await asyncio.gather(send(one, "one", names), send(two, "two", names[::-1]))
+    async with one.read() as connection:
+        assert set((await connection.execute(select(access_codes.c.revision))).scalars()) == {9}
+    await one.close()
+    await two.close()
+
+
+async def test_marking_uses_indexes(db: Database) -> None:
+    """However many codes are tracked, only those that are concerned are touched."""
+    await track(db, *(row(f"{n:05}", device_id=f"d{n}", connected_account_id=f"a{n % 500}") for n in range(5000)))
+    async with db.write() as connection:
+        await connection.execute(text("ANALYZE"))
+        for places in (False, True):
+            plan = await explain(db, connection, places=places)
+            assert "access_codes" in plan
+            assert "Seq Scan on access_codes" not in plan
+            assert "SCAN access_codes" not in plan
+            assert "uq_access_codes_access_code_id" in plan or "sqlite_autoindex_access_codes_2" in plan
+            if places:
+                assert "ix_access_codes_device_id" in plan
+                assert "ix_access_codes_connected_account_id" in plan
+
+
+async def explain(db: Database, connection: AsyncConnection, *, places: bool) -> str:
+    statement = mark_statement(db.dialect, places=places)
+    values = {"now": NOW, **bind_rows(db.dialect, [("seam_00007", "a7")], width=2)}
+    if places:
+        values |= {"devices": bind_list(db.dialect, ["d7"]), "accounts": bind_list(db.dialect, ["a7"])}
+    word = "EXPLAIN QUERY PLAN" if db.dialect == "sqlite" else "EXPLAIN"
+    explained = text(f"{word} {statement.text}").bindparams(bindparam("now", type_=UtcDateTime))
+    return "\n".join(" ".join(map(str, line)) for line in await connection.execute(explained, values))
