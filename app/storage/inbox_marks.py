@@ -6,27 +6,24 @@ the same instant is either seen here, or sees the news itself (contract, section
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import TextClause, bindparam, text, update
+from sqlalchemy import TextClause, bindparam, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.storage.engine import Dialect
 from app.storage.inbox_rows import Marks
 from app.storage.inbox_sql import bind_list, bind_rows, one_of, rows_of
-from app.storage.tables import access_codes, intake
+from app.storage.tables import access_codes, devices, intake
 from app.storage.types import UtcDateTime
 
 _OF_CODES = """
     SELECT access_codes.id, given.connected_account_id AS account
     FROM given JOIN access_codes ON access_codes.access_code_id = given.access_code_id"""
-_OF_PLACES = """
-    UNION ALL SELECT id, NULL FROM access_codes WHERE {device} AND NOT is_terminal
-    UNION ALL SELECT id, NULL FROM access_codes WHERE {account} AND NOT is_terminal
-    UNION ALL SELECT id, NULL FROM access_codes
-        WHERE device_id IN (SELECT device_id FROM devices WHERE {account}) AND NOT is_terminal"""
+_OF_PLACES = " UNION ALL SELECT id, NULL FROM access_codes WHERE {place} AND NOT is_terminal"
 # Two batches that concern the same codes must not wait for each other in a circle: rows are locked in the order of ids.
 _MARK = """
     WITH given AS (SELECT * FROM {rows}),
@@ -48,13 +45,16 @@ _EXACT_TO = timedelta(seconds=1)
 
 async def mark_due(connection: AsyncConnection, dialect: Dialect, marks: Marks, now: datetime) -> None:
     """Make tracked codes due: by their own news, or, unless they are terminal, by that of their lock or account."""
-    values: dict[str, Any] = {"now": now, **bind_rows(dialect, marks.codes, width=2)}
-    if not (marks.devices or marks.accounts):
-        if marks.codes:
-            await connection.execute(mark_statement(dialect, places=False), values)
+    if not (marks.codes or marks.devices or marks.accounts):
         return
-    values |= {"devices": bind_list(dialect, marks.devices), "accounts": bind_list(dialect, marks.accounts)}
-    await connection.execute(mark_statement(dialect, places=True), values)
+    locks = {*marks.devices, *await _devices_of(connection, marks.accounts)}
+    values: dict[str, Any] = {"now": now, **bind_rows(dialect, marks.codes, width=2)}
+    if locks:
+        values["devices"] = bind_list(dialect, sorted(locks))
+    if marks.accounts:
+        values["accounts"] = bind_list(dialect, marks.accounts)
+    statement = mark_statement(dialect, devices=bool(locks), accounts=bool(marks.accounts))
+    await connection.execute(statement, values)
 
 
 async def note_arrivals(connection: AsyncConnection, *, delivered_at: datetime | None, backfilled: int) -> None:
@@ -65,12 +65,23 @@ async def note_arrivals(connection: AsyncConnection, *, delivered_at: datetime |
         await connection.execute(_COUNT_BACKFILLED, {"found": backfilled})
 
 
+async def _devices_of(connection: AsyncConnection, accounts: Sequence[str]) -> Sequence[str]:
+    """Locks of these accounts, for codes that were never told their account. Joined with the codes in one statement,
+    PostgreSQL would expect so many that it reads the whole table."""
+    if not accounts:
+        return ()
+    found = await connection.execute(select(devices.c.device_id).where(devices.c.connected_account_id.in_(accounts)))
+    return found.scalars().all()
+
+
 @cache
-def mark_statement(dialect: Dialect, *, places: bool) -> TextClause:
+def mark_statement(dialect: Dialect, *, devices: bool, accounts: bool) -> TextClause:
+    """One text for each combination: what is not asked for must not be planned for."""
     named = _OF_CODES
-    if places:
-        account = one_of(dialect, "connected_account_id", "accounts")
-        named += _OF_PLACES.format(device=one_of(dialect, "device_id", "devices"), account=account)
+    if devices:
+        named += _OF_PLACES.format(place=one_of(dialect, "device_id", "devices"))
+    if accounts:
+        named += _OF_PLACES.format(place=one_of(dialect, "connected_account_id", "accounts"))
     statement = _MARK.format(
         rows=rows_of(dialect, access_codes, ("access_code_id", "connected_account_id")),
         named=named,

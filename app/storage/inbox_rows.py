@@ -68,9 +68,6 @@ class Marks:
     devices: Sequence[str]
     accounts: Sequence[str]
 
-    def __bool__(self) -> bool:
-        return bool(self.codes or self.devices or self.accounts)
-
 
 def sort_out(deliveries: Iterable[Delivery]) -> Batch:
     batch = Batch({}, {}, [])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import datetime
+from itertools import product
 from typing import Any
 
 import pytest
-from sqlalchemy import bindparam, insert, select, text
+from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.events import Event
@@ -15,9 +17,7 @@ from app.storage import inbox
 from app.storage.engine import Database, open_database
 from app.storage.inbox import store_batch
 from app.storage.inbox_marks import mark_statement
-from app.storage.inbox_sql import bind_list, bind_rows
 from app.storage.tables import access_codes, devices
-from app.storage.types import UtcDateTime
 from tests.storage.arrivals import NOW, account_news, after, code_news, deliveries, delivery, device_news, event
 from tests.storage.tracked import load, row, track
 
@@ -120,27 +120,32 @@ async def test_batches_that_concern_the_same_codes_never_wait_in_a_circle(databa
     await two.close()
 
 
-async def test_marking_uses_indexes(db: Database) -> None:
-    """However many codes are tracked, only those that are concerned are touched."""
-    await track(db, *(row(f"{n:05}", device_id=f"d{n}", connected_account_id=f"a{n % 500}") for n in range(5000)))
+@pytest.mark.parametrize(("devices", "accounts"), list(product([False, True], repeat=2)))
+async def test_marking_uses_indexes(db: Database, devices: bool, accounts: bool) -> None:
+    """However many codes are tracked, only those that are concerned are touched; also by the plan that PostgreSQL keeps
+    for all parameters."""
+    await track(db, *(row(f"{n:05}", device_id=f"d{n}", connected_account_id=f"a{n % 2500}") for n in range(5000)))
     async with db.write() as connection:
         await connection.execute(text("ANALYZE"))
-        for places in (False, True):
-            plan = await explain(db, connection, places=places)
-            assert "access_codes" in plan
-            assert "Seq Scan on access_codes" not in plan
-            assert "SCAN access_codes" not in plan
-            assert "uq_access_codes_access_code_id" in plan or "sqlite_autoindex_access_codes_2" in plan
-            if places:
-                assert "ix_access_codes_device_id" in plan
-                assert "ix_access_codes_connected_account_id" in plan
+        plan = await explain(db, connection, devices=devices, accounts=accounts)
+    assert "uq_access_codes_access_code_id" in plan or "sqlite_autoindex_access_codes_2" in plan
+    assert "Seq Scan on access_codes" not in plan
+    assert "SCAN access_codes" not in plan
+    assert ("ix_access_codes_device_id" in plan) == devices
+    assert ("ix_access_codes_connected_account_id" in plan) == accounts
 
 
-async def explain(db: Database, connection: AsyncConnection, *, places: bool) -> str:
-    statement = mark_statement(db.dialect, places=places)
-    values = {"now": NOW, **bind_rows(db.dialect, [("seam_00007", "a7")], width=2)}
-    if places:
-        values |= {"devices": bind_list(db.dialect, ["d7"]), "accounts": bind_list(db.dialect, ["a7"])}
-    word = "EXPLAIN QUERY PLAN" if db.dialect == "sqlite" else "EXPLAIN"
-    explained = text(f"{word} {statement.text}").bindparams(bindparam("now", type_=UtcDateTime))
-    return "\n".join(" ".join(map(str, line)) for line in await connection.execute(explained, values))
+async def explain(db: Database, connection: AsyncConnection, **places: bool) -> str:
+    statement = mark_statement(db.dialect, **places).text
+    if db.dialect == "sqlite":
+        bound: dict[str, Any] = {"rows": "[]", "devices": "[]", "accounts": "[]", "now": 0}
+        lines = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", bound)
+    else:
+        names = list(dict.fromkeys(re.findall(r"(?<!:):([a-z]\w*)", statement)))
+        for number, name in enumerate(names, start=1):
+            statement = statement.replace(f":{name}", f"${number}")
+        values = {"c0": "'{seam_00007}'", "c1": "'{a7}'", "devices": "'{d7}'", "accounts": "'{a7}'", "now": "now()"}
+        await connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
+        await connection.exec_driver_sql(f"PREPARE mark AS {statement}")
+        lines = await connection.exec_driver_sql(f"EXPLAIN EXECUTE mark ({', '.join(values[name] for name in names)})")
+    return "\n".join(" ".join(map(str, line)) for line in lines)
