@@ -25,7 +25,7 @@ _SECRET_KEY = re.compile(
     re.IGNORECASE,
 )
 _SECRET_TEXT = re.compile(
-    r"whsec_[A-Za-z0-9+/=]+|\bseam_[A-Za-z0-9_]{8,}|(?<=Bearer )\S+|(?<=://)[^/@\s]*:[^/@\s]*(?=@)"
+    r"whsec_[A-Za-z0-9+/=]+|\bseam_(?=\w*\d)\w{8,}|(?<=Bearer )\S+|(?<=://)[^/@\s]*:[^/@\s]*(?=@)"
 )
 
 
