@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
+from app.api import examples
 from app.api.problems import invalid_fields
 
 MOST_METADATA = 50
@@ -83,19 +84,7 @@ class Body(BaseModel):
 class CreateAccessCode(Body):
     """Both of ``starts_at`` and ``ends_at``, or none of them for an ongoing code."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "device_id": "5f5b0f1c-9f3a-4a52-8f7e-0b6f9f0f2c11",
-                    "name": "Ada, room 12",
-                    "starts_at": "2026-12-01T15:00:00Z",
-                    "ends_at": "2026-12-05T10:00:00Z",
-                    "reference": "reservation-8812",
-                }
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.CREATE]})
 
     device_id: Annotated[Text, Field(max_length=200)]
     name: Annotated[Text | None, Field(max_length=200)] = None
@@ -151,9 +140,7 @@ class CreateAccessCode(Body):
 class TrackAccessCodes(Body):
     """Either ids of Seam, or all codes of one device."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"access_code_ids": ["0e5b3c1a-7f0b-4f7c-9a57-61a3a6e8a0d2"]}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.TRACK]})
 
     access_code_ids: Annotated[
         list[Annotated[Text, Field(max_length=200)]] | None, Field(min_length=1, max_length=500)
@@ -170,5 +157,7 @@ class TrackAccessCodes(Body):
 
 class AcknowledgeFlag(Body):
     """``until`` snoozes the flag: no reminder before then."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.ACKNOWLEDGE]})
 
     until: UtcTime | None = None

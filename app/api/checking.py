@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 
 from app.api.auth import Principal
 from app.api.context import gateway_of, stored_case
@@ -11,14 +10,14 @@ from app.api.finding import find_on_lock
 from app.api.problems import NotAtSeamYet, NotTracked, of_seam
 from app.api.services import Services
 from app.domain.assessment import Problem
-from app.domain.codes import Binding, Snapshot
+from app.domain.codes import Binding
 from app.reconciler.decisions import NOTHING_SEEN, Seen, asked_about
 from app.reconciler.reading import unread
 from app.reconciler.steps import assess_and_save
 from app.seam.errors import SeamError, SeamUnauthorized
 from app.seam.gateway import Gateway
 from app.storage import audit
-from app.storage.binding import bind
+from app.storage.binding import bind_found
 from app.storage.codes import Case
 
 
@@ -65,13 +64,9 @@ async def _ask(services: Services, gateway: Gateway, case: Case) -> Seen:
     if row.binding == Binding.REQUESTED and row.call_sent_at is not None:
         lost = await find_on_lock(services, gateway, row)
         if lost is not None:
-            await _bind(services, row.id, *lost)
+            async with services.db.write() as conn:
+                await bind_found(conn, row.id, *lost, services.clock())
     return NOTHING_SEEN
-
-
-async def _bind(services: Services, code_id: str, snapshot: Snapshot, at: datetime) -> None:
-    async with services.db.write() as conn:
-        await bind(conn, code_id, snapshot, snapshot.created_at or at, services.clock(), read_at=at)
 
 
 async def _note(services: Services, principal: Principal, case: Case) -> None:

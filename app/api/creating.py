@@ -33,7 +33,7 @@ from app.api.problems import (
 )
 from app.api.services import Services
 from app.domain.assessment import FlagKind
-from app.domain.codes import Binding, CodeType, Snapshot
+from app.domain.codes import Binding, CodeType
 from app.domain.health import DeviceRead
 from app.reconciler.steps import refresh
 from app.seam.capability import can_program
@@ -47,9 +47,9 @@ from app.seam.errors import (
     SeamUnreached,
 )
 from app.seam.gateway import Gateway
-from app.seam.values import CreateRequest
+from app.seam.values import Answer, CreatedCode, CreateRequest
 from app.storage import audit
-from app.storage.binding import bind
+from app.storage.binding import bind, bind_found
 from app.storage.codes import Case, CodeRow, NewCode, insert_requested, load_case, refuse
 from app.storage.health import load_device, save_device_read
 from app.storage.idempotency import (
@@ -161,7 +161,7 @@ def _was_lost(case: Case) -> bool:
 
 async def _carry_out(attempt: _Attempt) -> Created:
     if attempt.may_exist and (found := await _find_earlier(attempt)) is not None:
-        return await _record_made(attempt, *found)
+        return found
     device = await _capable_device(attempt)
     pin = attempt.body.code or await _choose_pin(attempt)
     sent = await _note_call(attempt, device, pin)
@@ -173,17 +173,23 @@ async def _carry_out(attempt: _Attempt) -> Created:
         answer = await attempt.gateway.create(_request(attempt.body, pin))
     except SeamError as error:
         return await _after_error(attempt, error)
-    made = answer.value
-    return await _record_made(attempt, made.snapshot, answer.at, pin=made.pin or pin)
+    return await _record_made(attempt, answer, pin)
 
 
-async def _find_earlier(attempt: _Attempt) -> tuple[Snapshot, datetime] | None:
+async def _find_earlier(attempt: _Attempt) -> Created | None:
+    """The code that an earlier call made, if it is on its lock. Raises ``ApiError`` if that cannot be told."""
+    services = attempt.services
     try:
-        return await find_on_lock(attempt.services, attempt.gateway, attempt.row)
+        found = await find_on_lock(services, attempt.gateway, attempt.row)
     except SeamError as error:
         # Without knowing, a second call could make a second code.
         await _let_go(attempt)
         raise of_seam(error) from error
+    if found is None:
+        return None
+    async with services.db.write() as conn:
+        bound = await bind_found(conn, attempt.row.id, *found, services.clock())
+    return await _finish(attempt, CREATED) if bound is not None else None
 
 
 async def _capable_device(attempt: _Attempt) -> DeviceRead | None:
@@ -248,7 +254,7 @@ async def _note_call(attempt: _Attempt, device: DeviceRead | None, pin: str | No
 async def _after_error(attempt: _Attempt, error: SeamError) -> Created:
     match error:
         case SeamConflict() if attempt.may_exist and (found := await _find_earlier(attempt)) is not None:
-            return await _record_made(attempt, *found)
+            return found
         case SeamUnreached() | SeamRateLimited() | SeamUnauthorized():
             raise await _refused(attempt, of_seam(error), error, again=True) from error
         case SeamUnanswered():
@@ -259,17 +265,15 @@ async def _after_error(attempt: _Attempt, error: SeamError) -> Created:
             raise await _refused(attempt, of_seam(error), error, again=again) from error
 
 
-async def _record_made(attempt: _Attempt, snapshot: Snapshot, at: datetime, *, pin: str | None = None) -> Created:
-    services = attempt.services
-    now = services.clock()
-    asked_at = at if pin is not None or not attempt.may_exist else snapshot.created_at or at
+async def _record_made(attempt: _Attempt, answer: Answer[CreatedCode], pin: str | None) -> Created:
+    services, made = attempt.services, answer.value
     async with services.db.write() as conn:
-        await bind(conn, attempt.row.id, snapshot, asked_at, now, read_at=at)
+        await bind(conn, attempt.row.id, made.snapshot, answer.at, services.clock())
         await know_device(conn, attempt.body.device_id)
         if attempt.key is not None:
             await finish_key(conn, attempt.key, status=CREATED)
     await _assess(attempt)
-    return Created(CREATED, attempt.row.id, pin=pin)
+    return Created(CREATED, attempt.row.id, pin=made.pin or pin)
 
 
 async def _finish(attempt: _Attempt, status: int) -> Created:

@@ -8,8 +8,8 @@ from app.api.services import Services
 from app.domain.codes import Snapshot
 from app.reconciler.requests import match
 from app.seam.gateway import Gateway
+from app.storage.binding import held_codes
 from app.storage.codes import CodeRow
-from app.storage.requests import origins_of
 
 
 async def find_on_lock(services: Services, gateway: Gateway, row: CodeRow) -> tuple[Snapshot, datetime] | None:
@@ -18,6 +18,6 @@ async def find_on_lock(services: Services, gateway: Gateway, row: CodeRow) -> tu
         return None
     listed = await gateway.list_device_codes(row.device_id)
     async with services.db.read() as conn:
-        held = await origins_of(conn, [code.access_code_id for code in listed.value])
+        held = await held_codes(conn, [code.access_code_id for code in listed.value])
     snapshot = match([row], listed.value, held).get(row.id)
     return (snapshot, listed.at) if snapshot is not None else None

@@ -234,7 +234,7 @@ def internal_error() -> JSONResponse:
 
 def response_of_http(error: HTTPException) -> JSONResponse:
     """An error of the framework: no such route, wrong method, body too large or unreadable."""
-    slug, title = _HTTP_TYPES.get(error.status_code, ("bad-request", ApiError.title))
+    slug, title = HTTP_TYPES.get(error.status_code, ("bad-request", ApiError.title))
     detail = _HTTP_DETAILS.get(error.status_code, "See /docs for what can be asked.")
     return _respond(document(error.status_code, slug, title, detail), dict(error.headers or {}))
 
@@ -245,7 +245,7 @@ def response_of_invalid(error: RequestValidationError) -> JSONResponse:
     return _respond(problem.document(), {})
 
 
-_HTTP_TYPES = {
+HTTP_TYPES = {
     404: ("no-such-route", "There is no such route"),
     405: ("method-not-allowed", "This route does not take this method"),
     413: ("body-too-large", "The body is too large"),

@@ -7,14 +7,20 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.domain.assessment import Severity, Verdict
+from app.api import examples
+from app.domain.assessment import FlagKind, Severity, Verdict
 from app.domain.codes import CodeType
 
 T = TypeVar("T")
 
 
+def shown(example: dict[str, Any]) -> ConfigDict:
+    """With an example in the API's description."""
+    return ConfigDict(extra="forbid", json_schema_extra={"examples": [example]})
+
+
 class Answer(BaseModel):
-    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="null")
+    model_config = ConfigDict(extra="forbid")
 
 
 class PageOf(Answer, Generic[T]):
@@ -26,6 +32,8 @@ class PageOf(Answer, Generic[T]):
 
 class ProblemFacts(Answer):
     """Why something is wrong. ``kind`` tells whose problem it is; ``temporary`` that it heals by itself."""
+
+    model_config = shown(examples.PROBLEM_FACTS)
 
     kind: Annotated[str, Field(examples=["device"])]
     code: Annotated[str, Field(examples=["device_disconnected"])]
@@ -70,6 +78,8 @@ class SeamFacts(Answer):
 class Flag(Answer):
     """``opened_at`` is when the cause began. ``snoozed_until`` comes from an acknowledgement with ``until``."""
 
+    model_config = shown(examples.FLAG)
+
     id: str
     kind: str
     severity: Severity
@@ -87,6 +97,8 @@ class Flag(Answer):
 
 class AccessCode(Answer):
     """One code: what was asked for, and whether it is really on the lock."""
+
+    model_config = shown(examples.ACCESS_CODE)
 
     id: str
     access_code_id: Annotated[str | None, Field(description="Seam's id; null until Seam answered the create call.")]
@@ -117,11 +129,15 @@ class AccessCode(Answer):
 class CreatedAccessCode(AccessCode):
     """``code`` is the PIN, in the first answer to a create alone: it is not kept. Null: not assigned, or a repeat."""
 
+    model_config = shown(examples.CREATED_ACCESS_CODE)
+
     code: str | None = None
 
 
 class Pin(Answer):
     """Read from Seam just now. ``code`` is null while Seam has not assigned it."""
+
+    model_config = shown(examples.PIN)
 
     access_code_id: str
     code: str | None
@@ -209,6 +225,8 @@ TimelineEntry = Annotated[
 class Event(Answer):
     """A stored event. ``payload`` is what Seam sent, PINs cut out."""
 
+    model_config = shown(examples.EVENT)
+
     event_id: str
     event_type: str
     access_code_id: str | None
@@ -225,6 +243,8 @@ class Event(Answer):
 class Unreadable(Answer):
     """A signed payload that could not be read. The body is not kept: it may hold a PIN."""
 
+    model_config = shown(examples.UNREADABLE)
+
     id: int
     delivery_id: str
     received_at: datetime
@@ -234,6 +254,8 @@ class Unreadable(Answer):
 
 
 class Alert(Answer):
+    model_config = shown(examples.ALERT)
+
     id: str
     flag_id: str
     change: Literal["opened", "closed"]
@@ -262,6 +284,8 @@ class IngestFacts(Answer):
 
 
 class Summary(Answer):
+    model_config = shown(examples.summary([*Verdict], [*FlagKind]))
+
     at: datetime
     codes: Annotated[dict[Verdict, int], Field(description="Watched codes by verdict.")]
     flags: Annotated[dict[str, int], Field(description="Open flags by kind.")]
@@ -291,6 +315,8 @@ class DeviceHealth(Answer):
 class Device(Answer):
     """A lock as far as it is known. ``success_rate`` is the share of its codes that were ever verified."""
 
+    model_config = shown(examples.DEVICE)
+
     device_id: str
     workspace_id: str | None
     connected_account_id: str | None
@@ -310,6 +336,8 @@ class FieldError(Answer):
 
 class ProblemDocument(BaseModel):
     """RFC 9457. ``type`` is stable; docs/problems.md tells what to do about each."""
+
+    model_config = shown(examples.PROBLEM_DOCUMENT)
 
     type: Annotated[str, Field(examples=["urn:latchwatch:problem:invalid-input"])]
     title: str

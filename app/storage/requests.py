@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.assessment import Verdict
@@ -67,10 +65,3 @@ async def know_device(conn: AsyncConnection, device_id: str | None) -> None:
     """A lock that codes are asked for is listed, also before anything is known of it."""
     if device_id is not None:
         await conn.execute(insert_into(conn, devices).values(device_id=device_id).on_conflict_do_nothing())
-
-
-async def origins_of(conn: AsyncConnection, access_code_ids: Sequence[str]) -> dict[str, str]:
-    """Which of these codes of Seam have a row, and where that came from."""
-    columns = access_codes.c
-    query = select(columns.access_code_id, columns.origin).where(columns.access_code_id.in_(access_code_ids))
-    return {row.access_code_id: row.origin for row in await conn.execute(query)}

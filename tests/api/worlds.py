@@ -105,6 +105,7 @@ class FakeSeam:
             type=CodeType.TIME_BOUND if request.starts_at else CodeType.ONGOING,
             starts_at=request.starts_at,
             ends_at=request.ends_at,
+            status="unset" if request.starts_at and request.starts_at > self.clock() else "setting",
             is_offline=bool(request.is_offline_access_code),
         )
         if self.lost is not None:

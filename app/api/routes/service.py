@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from app.api import schemas
@@ -44,12 +43,10 @@ async def readyz(services: ServicesOf) -> JSONResponse:
     },
     summary="Metrics for Prometheus",
 )
-async def metrics(
-    services: ServicesOf, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
-) -> Response:
+async def metrics(services: ServicesOf, request: Request) -> Response:
     """Open, or with LATCHWATCH_METRICS_TOKEN as a bearer token if that is set."""
     if services.metrics_token is not None:
-        scheme, _, token = (authorization or "").partition(" ")
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not is_same_token(services.metrics_token, token.strip()):
             raise Unauthenticated("Send LATCHWATCH_METRICS_TOKEN as a bearer token.", error="invalid_token")
     return Response(generate_latest(services.registry), media_type=CONTENT_TYPE_LATEST)
