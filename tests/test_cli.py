@@ -37,37 +37,50 @@ def test_help_lists_every_command_with_its_purpose() -> None:
     assert all(isinstance(command, click.Command) for command in main.commands.values())
 
 
+def first_words(lines: str) -> list[str]:
+    return sorted(re.split(r"[ :]", line)[0] for line in lines.splitlines())
+
+
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
         ({}, ["SEAM_WEBHOOK_SECRET"]),
+        ({"SEAM_WEBHOOK_SECRET": ""}, ["SEAM_WEBHOOK_SECRET"]),
         ({"SEAM_WEBHOOK_SECRET": "changeme"}, ["SEAM_WEBHOOK_SECRET"]),
         ({"SEAM_WEBHOOK_SECRET": "whpk_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}, ["SEAM_WEBHOOK_SECRET"]),
         ({"SEAM_WEBHOOK_SECRET": f"'{SECRET}'"}, ["SEAM_WEBHOOK_SECRET"]),
         ({"SEAM_WEBHOOK_SECRET": SECRET, "DATABASE_URL": "mysql://db"}, ["DATABASE_URL"]),
+        ({"SEAM_WEBHOOK_SECRET": SECRET, "DATABASE_URL": "postgresql://u:p@db/x"}, ["LATCHWATCH_SECRET_KEY"]),
         (
-            {"SEAM_WEBHOOK_SECRET": "", "DATABASE_URL": "mysql://db", "LATCHWATCH_PORT": "http"},
+            {"DATABASE_URL": "mysql://db", "LATCHWATCH_PORT": "http"},
             ["DATABASE_URL", "LATCHWATCH_PORT", "SEAM_WEBHOOK_SECRET"],
         ),
-        ({"SEAM_WEBHOOK_SECRET": SECRET, "DATABASE_URL": "postgresql://u:p@127.0.0.1:1/x"}, ["LATCHWATCH_SECRET_KEY"]),
-        (
-            {
-                "SEAM_WEBHOOK_SECRET": SECRET,
-                "DATABASE_URL": "postgresql://u:p@127.0.0.1:1/x",
-                "LATCHWATCH_SECRET_KEY": KEY,
-            },
-            ["DATABASE_URL"],
-        ),
-        ({"SEAM_WEBHOOK_SECRET": SECRET, "DATABASE_URL": "sqlite:////dev/null/latch.db"}, ["DATABASE_URL"]),
-        ({"SEAM_WEBHOOK_SECRET": SECRET, "LATCHWATCH_HOST": "no.such.host.invalid"}, ["LATCHWATCH_HOST"]),
     ],
 )
-def test_a_start_that_cannot_be_ends_with_a_line_for_each_setting(
-    tmp_path: Path, settings: dict[str, str], named: list[str]
+def test_wrong_settings_end_the_start_with_a_line_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], named: list[str]
 ) -> None:
-    ended = latchwatch("serve", "--port", "0", folder=tmp_path, **settings)
-    lines = ended.stderr.splitlines()
-    assert sorted(re.split(r"[ :]", line)[0] for line in lines) == named, ended.stderr
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.environ", settings)
+    ended = CliRunner().invoke(main, ["serve", "--port", "0"])
+    assert first_words(ended.stderr) == named, ended.stderr
+    assert ended.stdout == ""
+    assert ended.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"DATABASE_URL": "postgresql://u:p@127.0.0.1:1/x", "LATCHWATCH_SECRET_KEY": KEY}, "DATABASE_URL"),
+        ({"DATABASE_URL": "sqlite:////dev/null/latch.db"}, "DATABASE_URL"),
+        ({"LATCHWATCH_HOST": "no.such.host.invalid"}, "LATCHWATCH_HOST"),
+    ],
+)
+def test_a_place_that_cannot_be_used_ends_the_start_with_one_line(
+    tmp_path: Path, settings: dict[str, str], named: str
+) -> None:
+    ended = latchwatch("serve", "--port", "0", folder=tmp_path, SEAM_WEBHOOK_SECRET=SECRET, **settings)
+    assert first_words(ended.stderr) == [named], ended.stderr
     assert ended.stdout == ""
     assert ended.returncode == 2
 
@@ -91,14 +104,16 @@ def test_a_schema_from_the_future_is_left_alone(tmp_path: Path, sqlite_url: str,
     assert len(ended.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("command", [("serve", "--port", "0"), ("work",), ("status",)])
-def test_postgresql_is_migrated_on_command_only(
-    tmp_path: Path, empty_postgres_url: str, command: tuple[str, ...]
-) -> None:
-    settings = {"SEAM_WEBHOOK_SECRET": SECRET, "DATABASE_URL": empty_postgres_url, "LATCHWATCH_SECRET_KEY": KEY}
-    refused = latchwatch(*command, folder=tmp_path, **settings)
-    assert refused.returncode == 2
-    assert re.fullmatch(r"DATABASE_URL .*run latchwatch migrate\n", refused.stderr)
+def test_postgresql_is_migrated_on_command_only(tmp_path: Path, empty_postgres_url: str) -> None:
+    settings = {
+        "SEAM_WEBHOOK_SECRET": SECRET,
+        "DATABASE_URL": empty_postgres_url,
+        "LATCHWATCH_SECRET_KEY": KEY,
+    }
+    for command in (["serve", "--port", "0"], ["work"], ["status"]):
+        refused = latchwatch(*command, folder=tmp_path, **settings)
+        assert refused.returncode == 2
+        assert re.fullmatch(r"DATABASE_URL .*run latchwatch migrate\n", refused.stderr)
     assert latchwatch("migrate", folder=tmp_path, DATABASE_URL=empty_postgres_url).returncode == 0
     assert latchwatch("status", folder=tmp_path, DATABASE_URL=empty_postgres_url).returncode == 0
 
