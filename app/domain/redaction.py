@@ -44,6 +44,7 @@ _OUR_IDS = frozenset(
     {"event_id", "event_type", "workspace_id", "access_code_id", "device_id", "connected_account_id"}
     | {"backup_access_code_id"}
 )
+_WORD = re.compile(r"[a-z]+(?:[._](?:[a-z]+|\d{1,2}))*")
 _WORDS = frozenset({"error_code", "warning_code", "mutation_code", "reason_code", "property", "field", "method"})
 _SIDES = frozenset({"from", "to", "old", "new", "value", "previous", "current", "from_value", "to_value"})
 
@@ -231,9 +232,7 @@ def _looks_like_pin(text: str) -> bool:
 
 
 def _is_protected(key: str, text: str) -> bool:
-    if key in _WORDS and not re.search(r"\d{3}", text):
-        return True
-    return _ID_OR_TIME.fullmatch(text) is not None
+    return _ID_OR_TIME.fullmatch(text) is not None or (key in _WORDS and _WORD.fullmatch(text) is not None)
 
 
 def _mentions(text: str, pins: set[str]) -> bool:
