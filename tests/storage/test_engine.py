@@ -3,8 +3,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from sqlalchemy import text
 
-from app.storage.engine import Database
+from app.storage.engine import Database, open_database
 from app.storage.errors import StorageUnavailable
 from tests.storage.counting import ADD_ONE, COUNT, add_one, count
 
@@ -43,6 +44,22 @@ async def test_a_read_is_one_snapshot(db: Database) -> None:
 async def test_writers_queue_and_none_is_lost(db: Database) -> None:
     await asyncio.gather(*(add_one(db) for _ in range(40)))
     assert await count(db) == 40
+
+
+async def test_two_processes_that_read_before_they_write_do_not_fail_each_other(sqlite_url: str) -> None:
+    """A transaction that only becomes a writer half-way would be refused as soon as another one has committed."""
+
+    async def count_up(db: Database) -> None:
+        for _ in range(5):
+            async with db.write() as connection:
+                number = (await connection.execute(COUNT)).scalar_one()
+                await connection.execute(text("UPDATE intake SET backfilled = :next"), {"next": number + 1})
+
+    both = [open_database(sqlite_url), open_database(sqlite_url)]
+    await asyncio.gather(*(count_up(db) for db in both))
+    assert await count(both[0]) == 10
+    for db in both:
+        await db.close()
 
 
 async def test_a_write_that_is_cancelled_is_not_there_and_harms_nobody(db: Database) -> None:

@@ -99,12 +99,10 @@ async def test_an_event_that_comes_again_later_is_stored_once(db: Database) -> N
 
 
 async def test_events_that_come_to_two_processes_at_once_are_stored_once(db: Database, other: Database) -> None:
-    """In opposite orders: they would wait for each other in a circle if keys were not taken in order. A deadlock would
-    be raised here, not retried."""
     names = [f"e{number}" for number in range(60)]
 
     def send(to: Database, order: list[str]) -> Awaitable[list[Outcome]]:
-        return inbox._store(to, deliveries(*(code_news(name, access_code_id=name) for name in order)))
+        return store_batch(to, deliveries(*(code_news(name, access_code_id=name) for name in order)))
 
     outcomes = await asyncio.gather(*(send(to, order) for to, order in 4 * [(db, names), (other, names[::-1])]))
     assert sum(outcome.count(STORED) for outcome in outcomes) == 60
@@ -112,31 +110,54 @@ async def test_events_that_come_to_two_processes_at_once_are_stored_once(db: Dat
     assert {row["version"] for row in await rows(db, signals)} == {1}
 
 
-async def test_a_duplicate_waits_until_the_first_is_certain(postgres_url: str) -> None:
+@pytest.fixture
+async def undecided(postgres_url: str) -> AsyncIterator[asyncpg.transaction.Transaction]:
+    """A transaction that has inserted the event "e5" and is neither committed nor rolled back."""
+    connection = await asyncpg.connect(postgres_url)
+    transaction = connection.transaction()
+    await transaction.start()
+    await connection.execute(
+        "INSERT INTO events (event_id, event_type, occurred_at, created_at, received_at, source, payload)"
+        " VALUES ('e5', 'type', now(), now(), now(), 'webhook', '{}')"
+    )
+    yield transaction
+    await connection.close()
+
+
+async def test_a_duplicate_waits_until_the_first_is_certain(
+    postgres_url: str, undecided: asyncpg.transaction.Transaction
+) -> None:
     """Acking the second while the commit of the first is open would lose the event if the first rolled back."""
     db = open_database(postgres_url)
-    first = await asyncpg.connect(postgres_url)
-    transaction = first.transaction()
-    await transaction.start()
-    await first.execute(
-        "INSERT INTO events (event_id, event_type, occurred_at, created_at, received_at, source, payload)"
-        " VALUES ('e1', 'type', now(), now(), now(), 'webhook', '{}')"
-    )
-    second = asyncio.create_task(store_batch(db, deliveries(code_news("e1"))))
-    await until_somebody_waits(db)
+    second = asyncio.create_task(store_batch(db, deliveries(code_news("e5"))))
+    await until_waiting(db, 1)
     assert not second.done()
-    await transaction.rollback()
+    await undecided.rollback()
     assert await second == [STORED]
-    await first.close()
     await db.close()
 
 
-async def until_somebody_waits(db: Database) -> None:
+async def test_batches_with_the_same_events_never_wait_in_a_circle(
+    postgres_url: str, undecided: asyncpg.transaction.Transaction
+) -> None:
+    """Two processes, opposite orders, both held up in the middle. A deadlock would be raised here, not retried."""
+    db = open_database(postgres_url)
+    names = [f"e{number}" for number in range(10)]
+    batches = [deliveries(*(code_news(name, access_code_id=name) for name in order)) for order in (names, names[::-1])]
+    both = [asyncio.create_task(inbox._store(db, batch)) for batch in batches]
+    await until_waiting(db, 2)
+    await undecided.rollback()
+    outcomes = await asyncio.gather(*both)
+    assert sorted(outcome.count(STORED) for outcome in outcomes) == [0, 10]
+    await db.close()
+
+
+async def until_waiting(db: Database, number: int) -> None:
     waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
     async with asyncio.timeout(10):
         while True:
             async with db.read() as connection:
-                if (await connection.execute(waiting)).scalar_one():
+                if (await connection.execute(waiting)).scalar_one() == number:
                     return
 
 

@@ -131,6 +131,7 @@ async def test_marking_uses_indexes(db: Database, devices: bool, accounts: bool)
     assert "uq_access_codes_access_code_id" in plan or "sqlite_autoindex_access_codes_2" in plan
     assert "Seq Scan on access_codes" not in plan
     assert "SCAN access_codes" not in plan
+    assert db.dialect == "sqlite" or "LockRows" in plan, "rows are locked in order, before any is changed"
     assert ("ix_access_codes_device_id" in plan) == devices
     assert ("ix_access_codes_connected_account_id" in plan) == accounts
 

@@ -4,6 +4,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from sqlalchemy import text
@@ -13,6 +14,7 @@ from app.storage.errors import StorageUnavailable
 from app.storage.limits import Limits
 from tests.postgres import start_postgres
 from tests.storage.counting import ADD_ONE, add_one, count
+from tests.storage.silence import way_to
 
 SHORT = Limits(connect=2, queue=0.2, lock=0.2, statement=0.3, silence=0.6)
 
@@ -119,6 +121,22 @@ async def test_a_server_that_restarts_needs_no_restart_of_ours(postgres_server: 
         server.cleanup()
 
 
+async def test_connections_that_died_while_nobody_used_them_are_not_noticed(postgres_url: str) -> None:
+    db = open_database(postgres_url)
+    async with db.write() as connection:
+        idle = (await connection.get_raw_connection()).driver_connection
+    assert idle is not None
+    closed = asyncio.Event()
+    idle.add_termination_listener(lambda _: closed.set())
+    async with db.read() as connection:
+        await connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": idle.get_server_pid()})
+    async with asyncio.timeout(10):
+        await closed.wait()
+    await add_one(db)
+    assert await count(db) == 1
+    await db.close()
+
+
 async def test_a_statement_that_takes_too_long_is_given_up(impatient_postgresql: Database) -> None:
     with pytest.raises(StorageUnavailable, match="statement timeout"):
         async with impatient_postgresql.write() as connection:
@@ -126,7 +144,25 @@ async def test_a_statement_that_takes_too_long_is_given_up(impatient_postgresql:
     await add_one(impatient_postgresql)
 
 
-async def test_a_server_that_says_nothing_is_given_up(impatient_postgresql: Database) -> None:
+async def test_a_server_that_falls_silent_is_given_up_without_another_question(postgres_url: str) -> None:
+    """It would not answer a ROLLBACK either. When it speaks again, everything works again."""
+    real = Path(parse_qs(urlsplit(postgres_url).query)["host"][0])
+    with tempfile.TemporaryDirectory(prefix="way") as folder:
+        async with way_to(real, Path(folder)) as way:
+            db = open_database(postgres_url.replace(str(real), folder), SHORT)
+            await add_one(db)
+            way.silent = True
+            with pytest.raises(StorageUnavailable, match="no answer in time"):
+                await add_one(db)
+            assert b"UPDATE" in way.unheard or b"BEGIN" in way.unheard
+            assert b"ROLLBACK" not in way.unheard
+            way.silent = False
+            await add_one(db)
+            assert await count(db) == 2
+            await db.close()
+
+
+async def test_an_answer_that_takes_too_long_is_given_up(impatient_postgresql: Database) -> None:
     async def meet_silence() -> None:
         async with impatient_postgresql.write() as connection:
             await connection.execute(text("SET LOCAL statement_timeout = 0"))
