@@ -43,9 +43,9 @@ async def ask(world: World, method: str, path: str, authorization: str | None) -
 async def test_without_a_valid_token_nothing_is_answered(
     world: World, authorization: str | None, error: str | None
 ) -> None:
-    headers = {"Authorization": authorization.encode("latin-1")} if authorization is not None else {}
+    sent = {b"Authorization": authorization.encode("latin-1")} if authorization is not None else {}
     async with client_of(world.api, None) as client:
-        answer = await client.get("/v1/access-codes", headers=headers)
+        answer = await client.get("/v1/access-codes", headers=sent)
     assert answer.status_code == 401
     assert answer.headers["content-type"] == "application/problem+json"
     challenge = answer.headers["www-authenticate"]

@@ -7,8 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from app.api.app import create_api
+from app.domain.news import NewsKind
 from app.seam.errors import (
     SeamConflict,
     SeamError,
@@ -22,6 +24,9 @@ from app.seam.errors import (
 )
 from app.storage.codes import load_case
 from app.storage.engine import Database
+from app.storage.inbox import store_batch
+from app.storage.tables import metadata
+from tests.api.test_reading import event
 from tests.api.worlds import DEVICE, FINGERPRINTER, Clock, World, client_of, make_services
 
 WINDOW = {"starts_at": "2026-08-04T15:00:00Z", "ends_at": "2026-08-06T10:00:00Z"}
@@ -70,7 +75,7 @@ async def test_a_preferred_length_is_left_to_seam_unless_the_chosen_pin_has_it(w
 
 
 async def test_every_option_reaches_seam(world: World) -> None:
-    options = {
+    options: dict[str, Any] = {
         "prefer_native_scheduling": False,
         "use_backup_access_code_pool": True,
         "is_one_time_use": True,
@@ -218,3 +223,26 @@ async def stored_pin(world: World, ident: str) -> str | None:
         case = await load_case(conn, ident)
     assert case is not None
     return case.row.pin
+
+
+async def test_news_that_overtakes_the_answer_counts(world: World) -> None:
+    """The webhook is stored while Seam's answer to the create call is still under way."""
+    world.seam.gate = asyncio.Event()
+    asking = asyncio.create_task(world.create(code="4821"))
+    await world.seam.entered.wait()
+    await store_batch(world.db, [event(NewsKind.SET, "ac-1", "e1", world.clock())])
+    world.seam.gate.set()
+    code = (await asking).json()
+    assert code["signals"]["set_at"] == "2026-08-03T12:00:00Z"
+    assert code["verdict"] == "verified"
+
+
+async def test_no_table_holds_the_pin(world: World) -> None:
+    await world.create(code="48210973", name="Ada", key="k", metadata={"room": "12"}, reference="r")
+    world.seam.refuse("create", SeamInvalidInput("No", status_code=422))
+    await world.create(code="48210974", key="l")
+    await world.create(code="48210973", key="m")
+    async with world.db.read() as conn:
+        rows = [str(row) for table in metadata.sorted_tables for row in await conn.execute(select(table))]
+    assert len(rows) > 5
+    assert not [row for row in rows if "4821097" in row]

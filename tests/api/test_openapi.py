@@ -114,7 +114,7 @@ def test_what_matters_has_an_example() -> None:
 
 def test_every_problem_stands_in_the_documentation() -> None:
     page = (DOCS / "problems.md").read_text(encoding="utf-8")
-    kinds = {error.type for error in [*descendants(ApiError), StorageUnavailable, StorageConflict]}
+    kinds = {error.type for error in descendants(ApiError) | {StorageUnavailable, StorageConflict}}
     kinds |= {slug for slug, _ in problems.HTTP_TYPES.values()} | {LatchwatchError.type}
     kinds -= {"conflict"}
     missing = {kind for kind in kinds if f"`{TYPE_PREFIX}{kind}`" not in page}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
@@ -45,12 +45,13 @@ async def test_every_error_is_a_problem_document(world: World, method: str, path
 
 
 async def test_a_body_over_64_kib_is_refused_whether_it_tells_its_length_or_not(world: World) -> None:
-    async def chunks() -> object:
+    async def chunks() -> AsyncIterator[bytes]:
         for _ in range(70):
             yield b" " * 1024
 
     headers = {"content-type": "application/json"}
-    for content in (b" " * 70_000, chunks()):
+    bodies: list[bytes | AsyncIterator[bytes]] = [b" " * 70_000, chunks()]
+    for content in bodies:
         answer = await world.client.post("/v1/access-codes", content=content, headers=headers)
         assert (answer.status_code, answer.json()["type"]) == (413, "urn:latchwatch:problem:body-too-large")
 
