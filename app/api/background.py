@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import structlog
 
+from app.domain.errors import LatchwatchError
+
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
@@ -34,6 +36,7 @@ class Background:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            # Its waiter, if there is one, gets it as well. The message may quote data: only its kind is logged.
-            log.info("background_work_ended", error=type(error).__name__)
+        error = None if task.cancelled() else task.exception()
+        # Its waiter, if there still is one, gets it as well. The message may quote data: only its kind is logged.
+        if error is not None and not isinstance(error, LatchwatchError):
+            log.error("background_work_failed", error=type(error).__name__)

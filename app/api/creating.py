@@ -296,6 +296,7 @@ async def _refused(attempt: _Attempt, problem: ApiError, error: SeamError | None
             else:
                 await finish_key(conn, attempt.key, status=problem.status, problem=problem.document())
     await _assess(attempt)
+    log.info("code_refused", code_id=attempt.row.id, problem=problem.type, seam_status=error and error.status_code)
     return problem
 
 

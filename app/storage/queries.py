@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 import orjson
-from sqlalchemy import ColumnElement, RowMapping, Select, and_, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, RowMapping, Select, exists, func, literal, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.health import Health
@@ -116,17 +116,22 @@ class DeviceRow:
 
 async def list_codes(conn: AsyncConnection, wanted: CodeFilter, *, after: TimeKey | None, limit: int) -> Page[Case]:
     """Codes as they are stored, newest first."""
+    found = await _rows(conn, codes_query(wanted, after=after, limit=limit))
+    cases = {case.row.id: case for case in await load_cases(conn, [row["id"] for row in found[:limit]])}
+    # A code may have been merged into another one in between.
+    items = [cases[row["id"]] for row in found[:limit] if row["id"] in cases]
+    return Page(items, _time_place(found, limit))
+
+
+def codes_query(wanted: CodeFilter, *, after: TimeKey | None, limit: int) -> Select[Any]:
     columns = access_codes.c
     query = select(columns.id, columns.created_at).where(*_code_conditions(wanted))
-    found = await _newest(conn, query, columns.created_at, columns.id, after, limit)
-    cases = {case.row.id: case for case in await load_cases(conn, [row["id"] for row in found[:limit]])}
-    items = [cases[row["id"]] for row in found[:limit]]
-    return Page(items, _time_place(found, limit))
+    return _newest_first(query, columns.created_at, columns.id, after, limit)
 
 
 async def list_flags(conn: AsyncConnection, wanted: FlagFilter, *, after: TimeKey | None, limit: int) -> Page[FlagRow]:
     query = select(flags).where(*_flag_conditions(wanted))
-    found = await _newest(conn, query, flags.c.created_at, flags.c.id, after, limit)
+    found = await _rows(conn, _newest_first(query, flags.c.created_at, flags.c.id, after, limit))
     return Page([FlagRow(**row) for row in found[:limit]], _time_place(found, limit))
 
 
@@ -134,7 +139,7 @@ async def list_alerts(conn: AsyncConnection, *, state: str | None, after: TimeKe
     query = select(alerts)
     if state is not None:
         query = query.where(alerts.c.state == state)
-    found = await _newest(conn, query, alerts.c.created_at, alerts.c.id, after, limit)
+    found = await _rows(conn, _newest_first(query, alerts.c.created_at, alerts.c.id, after, limit))
     return Page([AlertRow(**row) for row in found[:limit]], _time_place(found, limit))
 
 
@@ -160,20 +165,18 @@ async def list_unreadable(conn: AsyncConnection, *, after: int | None, limit: in
     return Page([UnreadableRow(**row) for row in found[:limit]], _id_place(found, limit))
 
 
-async def _newest(
-    conn: AsyncConnection,
-    query: Select[Any],
-    time: ColumnElement[datetime],
-    ident: ColumnElement[str],
-    after: TimeKey | None,
-    limit: int,
-) -> Sequence[RowMapping]:
+def _newest_first(
+    query: Select[Any], time: ColumnElement[datetime], ident: ColumnElement[str], after: TimeKey | None, limit: int
+) -> Select[Any]:
     """One row more than the page, which tells whether there is a next one."""
     if after is not None:
-        moment = literal(after[0], UtcDateTime())
-        query = query.where(or_(time < moment, and_(time == moment, ident < after[1])))
-    found = await conn.execute(query.order_by(time.desc(), ident.desc()).limit(limit + 1))
-    return list(found.mappings())
+        # As one value: so both databases go to the place in the index and walk on from there.
+        query = query.where(tuple_(time, ident) < tuple_(literal(after[0], UtcDateTime()), literal(after[1])))
+    return query.order_by(time.desc(), ident.desc()).limit(limit + 1)
+
+
+async def _rows(conn: AsyncConnection, query: Select[Any]) -> list[RowMapping]:
+    return list((await conn.execute(query)).mappings())
 
 
 def _time_place(found: Sequence[RowMapping], limit: int) -> tuple[Any, ...] | None:
