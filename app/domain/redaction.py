@@ -159,8 +159,8 @@ class _Learner:
         return text
 
     def _number(self, number: float, kind: _Kind) -> object:
-        if not math.isfinite(number):
-            return None  # JSON has no word for it
+        if not abs(number) < math.inf:
+            return None  # JSON has no word for NaN and the infinities
         digits = str(int(number) if number == int(number) else number)
         looks_like_pin = _JUST_DIGITS.fullmatch(digits) is not None
         if kind is _PIN or (looks_like_pin and (kind is _CODE or (kind is _OTHER and self._is_strict))):

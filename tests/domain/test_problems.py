@@ -6,7 +6,7 @@ import pytest
 
 from app.domain import problems
 from app.domain.news import Issue, IssueSource
-from app.domain.problem_table import ROWS, UNRELATED
+from app.domain.problem_table import ROWS, UNRELATED, Row
 from app.domain.problems import PROBLEMS, blocks, is_permanent, problem_of, source_of
 
 CODE, DEVICE, ACCOUNT = IssueSource.ACCESS_CODE, IssueSource.DEVICE, IssueSource.ACCOUNT
@@ -112,7 +112,7 @@ def test_no_code_has_two_meanings() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.codes[0])
-def test_every_row_says_what_is_wrong_and_what_to_do_in_whole_sentences(row: problems.Row) -> None:
+def test_every_row_says_what_is_wrong_and_what_to_do_in_whole_sentences(row: Row) -> None:
     for sentence in (row.meaning, row.remedy):
         assert sentence[0].isupper()
         assert sentence.endswith(".")
