@@ -40,8 +40,6 @@ OFFLINE = frozenset(
 # What blinds us: with these nothing that was known about the codes is certain any more.
 ACCOUNT_LOST = frozenset({"account_disconnected", "invalid_credentials"})
 DEVICE_GONE = frozenset({"device_removed"})
-DEAD_KEYPAD = frozenset({"august_lock_missing_keypad", "accessory_keypad_setup_required"})
-LOW_BATTERY = frozenset({"accessory_keypad_low_battery", "low_battery"})
 DST_WARNINGS = frozenset(
     {"time_frame_adjusted_for_unknown_time_zone", "schlage_access_code_ambiguous_timezone_dst_risk"}
 )
