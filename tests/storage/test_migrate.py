@@ -1,20 +1,26 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, text
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, select, text
 
+from app.storage import migrate as module
 from app.storage.engine import Database, open_database
 from app.storage.errors import SchemaAhead, StorageUnavailable
 from app.storage.migrate import ALEMBIC_OPTIONS, SchemaState, downgrade, migrate, schema_state
-from app.storage.tables import metadata
+from app.storage.tables import metadata, transitions
 from app.storage.types import ByteString
+from tests.storage.arrivals import NOW
+from tests.storage.tracked import row, track
 
 BOTH = pytest.mark.parametrize("empty_database_url", ["sqlite", "postgresql"], indirect=True)
 
@@ -131,3 +137,41 @@ async def test_a_migration_that_fails_half_way_leaves_nothing(empty: Database) -
         await migrate(empty)
     assert await schema(empty) == before
     assert await schema_state(empty) is SchemaState.EMPTY
+
+
+@pytest.fixture
+def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A tree with one revision more, which changes a table that others refer to."""
+    tree = tmp_path / "migrations"
+    shutil.copytree(module._TREE, tree)
+    head = ScriptDirectory(str(tree)).get_current_head()
+    (tree / "versions" / "next.py").write_text(
+        "import sqlalchemy as sa\n"
+        "from alembic import op\n"
+        f"revision, down_revision = 'next', '{head}'\n"
+        "def upgrade():\n"
+        "    with op.batch_alter_table('access_codes', recreate='auto') as table:\n"
+        "        table.add_column(sa.Column('more', sa.String))\n"
+        "        table.alter_column('reason', nullable=True, existing_type=sa.Text)\n"
+    )
+    monkeypatch.setattr(module, "_TREE", tree)
+    module._scripts.cache_clear()
+    yield
+    module._scripts.cache_clear()
+
+
+async def test_a_database_of_the_last_release_is_behind_and_keeps_its_rows_when_migrated(
+    db: Database, next_release: None
+) -> None:
+    """SQLite builds the table anew: nothing that refers to it may go with the old one."""
+    await track(db, row("a"))
+    async with db.write() as connection:
+        await connection.execute(
+            transitions.insert().values(code_id="a", at=NOW, to_verdict="v", since=NOW, reason="r")
+        )
+    assert await schema_state(db) is SchemaState.BEHIND
+    await migrate(db)
+    assert await schema_state(db) is SchemaState.CURRENT
+    async with db.read() as connection:
+        assert (await connection.execute(select(transitions.c.code_id))).scalar_one() == "a"
+        assert (await connection.execute(text("SELECT id, more FROM access_codes"))).one() == ("a", None)
