@@ -23,7 +23,8 @@ def from_micros(micros: int) -> datetime:
 
 
 class UtcDateTime(types.TypeDecorator[datetime]):
-    """An aware UTC time: ``timestamptz`` on PostgreSQL, whole microseconds since 1970 on SQLite (which has no zones)."""
+    """An aware UTC time: ``timestamptz`` on PostgreSQL,
+    whole microseconds since 1970 on SQLite (which has no zones)."""
 
     impl = DateTime
     cache_ok = True
