@@ -139,3 +139,8 @@ def test_the_make_targets_that_are_told_exist() -> None:
         for name in re.findall(r"(?:^|`)make ([a-z]+)", file.read_text(encoding="utf-8"), re.MULTILINE)
     }
     assert told <= set(re.findall(r"^([a-z]+):", page("Makefile"), re.MULTILINE))
+
+
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: file.name)
+def test_no_page_waits_for_something_to_be_filled_in(file: Path) -> None:
+    assert re.findall(r"@[A-Z]+@|\bTBD\b|\bTODO\b", file.read_text(encoding="utf-8")) == []
