@@ -111,7 +111,7 @@ def turns(case: Case) -> Iterator[datetime]:
         yield preload
 
 
-def blinded(case: Case, reason: str, since: datetime, deadline: datetime, problem: Problem) -> Finding:
+def blinded(reason: str, since: datetime, deadline: datetime, problem: Problem) -> Finding:
     return Finding(Verdict.UNKNOWN, reason, since, deadline, problem, flag=FlagKind.UNKNOWN, flag_since=since)
 
 

@@ -37,7 +37,7 @@ def preload_deadline(code: Code, health: Health, policy: Policy) -> datetime | N
 
 
 def removal_deadline(end: datetime, reads: Reads, policy: Policy) -> datetime:
-    """When the code has to be off the lock. Where Seam warns of a shifted clock, the lock may keep it an hour longer."""
+    """When the code has to be off the lock. Where Seam warns of a shifted clock, an hour is added."""
     snapshot = reads.last.snapshot if reads.last else None
     is_shifted = snapshot is not None and any(warning.code in DST_WARNINGS for warning in snapshot.warnings)
     return end + policy.remove_within + (_HOUR if is_shifted else timedelta(0))
@@ -45,10 +45,9 @@ def removal_deadline(end: datetime, reads: Reads, policy: Policy) -> datetime:
 
 def reread_at(since: datetime, reads: Reads, policy: Policy) -> datetime:
     """When to ask Seam again about a code that is not well: at growing distances, so that an outage costs few calls."""
-    if reads.last is None:
-        return since
-    distance = min(max(reads.last.at - since, policy.recheck_after), max(_HOUR, policy.recheck_after))
-    return reads.last.at + distance
+    if reads.last is None or reads.last.at <= since:
+        return since + policy.recheck_after
+    return reads.last.at + max(min(reads.last.at - since, _HOUR), policy.recheck_after)
 
 
 def heartbeat(since: datetime, now: datetime) -> datetime:

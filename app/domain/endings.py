@@ -152,7 +152,7 @@ def removal_unknown(case: Case) -> Finding | None:
     if case.now < deadline or not unreadable_since(case.reads, deadline):
         return None
     reason = f"It should be off the lock since {stamp(end)}, and Seam cannot be read: it may still open the door."
-    return blinded(case, reason, deadline, deadline, remedies.UNREADABLE)
+    return blinded(reason, deadline, deadline, remedies.UNREADABLE)
 
 
 def removing(case: Case) -> Finding | None:

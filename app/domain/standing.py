@@ -52,11 +52,11 @@ def unknown(case: Case) -> Finding | None:
     blind = case.facts.blind
     if case.has_started and case.facts.is_blind and blind is not None:
         problem = problem_of(case.issues()) or remedies.BLIND
-        return blinded(case, f"Nothing can be known of it: {blind.what}.", blind.since, case.deadline, problem)
+        return blinded(f"Nothing can be known of it: {blind.what}.", blind.since, case.deadline, problem)
     turned = _unreadable_turn(case)
     if turned is None:
         return None
-    return blinded(case, "Seam could not be read when the code was due.", turned, case.deadline, remedies.UNREADABLE)
+    return blinded("Seam could not be read when the code was due.", turned, case.deadline, remedies.UNREADABLE)
 
 
 def _unreadable_turn(case: Case) -> datetime | None:

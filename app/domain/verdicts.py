@@ -16,6 +16,7 @@ from app.domain.case import Case, Finding, turns
 from app.domain.codes import Binding, Code, Reads
 from app.domain.deadlines import heartbeat, removal_deadline, reread_at
 from app.domain.facts import gather
+from app.domain.fingerprints import same_pin
 from app.domain.health import Health
 from app.domain.news import NewsKind, Signals
 
@@ -96,6 +97,8 @@ def _reading_moments(case: Case, finding: Finding) -> Iterator[datetime]:
     if case.leaves and case.end is not None:
         yield removal_deadline(case.end, case.reads, policy)
         return
+    if finding.verdict is Verdict.REPLACED:
+        return
     yield from turns(case)
     if case.facts.tied_at is not None:
         yield case.facts.tied_at + _TICK
@@ -105,11 +108,14 @@ def _reading_moments(case: Case, finding: Finding) -> Iterator[datetime]:
 
 
 def _changes_elsewhere(case: Case) -> Iterator[datetime]:
-    """News of a change through Seam that is newer than the intent: a read brings the new intent in."""
+    """News of a change through Seam that is newer than the intent: a read brings the new intent in. News that carries
+    the very PIN that was asked for is the answer to our own change."""
     for kind in (NewsKind.CHANGED, NewsKind.CHANGE_REQUESTED, NewsKind.CODE_CHANGED, NewsKind.TIME_FRAME_CHANGED):
-        changed = case.signals.at(kind)
-        if changed is not None and changed > case.asked_at:
-            yield changed
+        change = case.signals.latest.get(kind)
+        if change is None or change.occurred_at <= case.asked_at:
+            continue
+        if not same_pin(change.pin, case.code.pin):
+            yield change.occurred_at
 
 
 def _moments(case: Case, finding: Finding) -> Iterator[datetime]:
