@@ -7,6 +7,7 @@ that arrives before, after or in the same instant as Seam's answer is matched al
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -27,7 +28,13 @@ from app.storage.tables import access_codes, audit_log, flags, idempotency_keys,
 CLOCKS_APART = timedelta(minutes=2)
 """By how much our clock and Seam's may differ."""
 
+TRACKED = "tracked"
+"""The origin of a row that was made for a code which existed at Seam already."""
+
 Columns = dict[str, Any]
+_MANY = 500
+
+_OURS = ("name", "pin", "device_id", "connected_account_id", "workspace_id")
 
 
 async def bind(
@@ -55,11 +62,36 @@ async def bind(
     twin = await _hold(conn, access_codes.c.access_code_id == snapshot.access_code_id)
     inherited = await _take_over(conn, row, twin, now) if twin is not None else {}
     bound = {**_as_accepted(snapshot), **inherited, "asked_at": asked_at, "refusal": None}
-    # A name, a PIN or a device that the caller asked for is the intent; Seam's answer only fills in what was left open.
-    kept = {name: value for name in ("name", "pin", "device_id") if (value := getattr(row, name)) is not None}
+    # What the caller asked for is the intent; Seam's answer only fills in what was left open.
+    kept = {name: value for name in _OURS if (value := getattr(row, name)) is not None}
     reads = twin.reads() if twin is not None else Reads()
     read = Read(at=read_at or asked_at, snapshot=snapshot)
     return await _write_bound(conn, row, {**bound, **kept}, reads, read, signals, now)
+
+
+async def bind_found(
+    conn: AsyncConnection, code_id: str, snapshot: Snapshot, read_at: datetime, now: datetime
+) -> CodeRow | None:
+    """Bind a request whose answer was lost to the code that was found on its lock by a read at ``read_at``.
+
+    ``None``: the request got its answer meanwhile, or the code turned out to be another request's; nothing changed.
+    """
+    await lock_signals(conn, snapshot.access_code_id)
+    row = await _hold(conn, access_codes.c.id == code_id)
+    holder = await _hold(conn, access_codes.c.access_code_id == snapshot.access_code_id)
+    if row is None or row.binding != Binding.REQUESTED or (holder is not None and holder.origin != TRACKED):
+        return None
+    return await bind(conn, code_id, snapshot, snapshot.created_at or read_at, now, read_at=read_at)
+
+
+async def held_codes(conn: AsyncConnection, access_code_ids: Sequence[str]) -> dict[str, str]:
+    """Which of these codes a row has already, untracked ones too: ``{access_code_id: origin}``."""
+    held: dict[str, str] = {}
+    for start in range(0, len(access_code_ids), _MANY):
+        part = access_code_ids[start : start + _MANY]
+        query = select(access_codes.c.access_code_id, access_codes.c.origin)
+        held |= {ident: origin for ident, origin in await conn.execute(query.where(access_codes.c.access_code_id.in_(part)))}
+    return held
 
 
 async def adopt(
@@ -87,6 +119,7 @@ async def adopt(
         **_as_accepted(snapshot),
         "id": new_code_id(),
         "origin": origin,
+        "binding": Binding.BOUND.value,
         "is_offline": snapshot.is_offline,
         "is_one_time_use": snapshot.is_one_time_use,
         "schedules_natively": await _schedules_natively(conn, snapshot),

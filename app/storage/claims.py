@@ -6,6 +6,7 @@ is saved, so a process that dies loses nothing. Correctness rests on the revisio
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, or_, select, update
@@ -39,6 +40,15 @@ async def claim_due(conn: AsyncConnection, now: datetime, lease: timedelta, limi
     return list(claimed.scalars())
 
 
+async def release(conn: AsyncConnection, ids: Sequence[str], leased_until: datetime) -> None:
+    """Give back what a claim leased until then and could not work on."""
+    await conn.execute(
+        update(access_codes)
+        .where(access_codes.c.id.in_(sorted(ids)), _leased_until == leased_until)
+        .values(leased_until=None, revision=access_codes.c.revision + 1)
+    )
+
+
 async def earliest_due(conn: AsyncConnection, now: datetime) -> datetime | None:
     """When there is something to claim next: the earliest ``due_at``, or the end of a lease on what is due already."""
     free = (
@@ -50,12 +60,6 @@ async def earliest_due(conn: AsyncConnection, now: datetime) -> datetime | None:
     leased = select(func.min(_leased_until)).where(_due_at <= now, _leased_until > now)
     moments = [(await conn.execute(query)).scalar_one_or_none() for query in (free, leased)]
     return min((moment for moment in moments if moment is not None), default=None)
-
-
-async def longest_due(conn: AsyncConnection) -> datetime | None:
-    """Since when the longest waiting code is due, leased or not; it may lie in the future. For the lag."""
-    found = await conn.execute(select(_due_at).where(_due_at.is_not(None)).order_by(_due_at).limit(1))
-    return found.scalar_one_or_none()
 
 
 async def postpone(conn: AsyncConnection, code_id: str, error: str, now: datetime, until: datetime) -> None:

@@ -20,7 +20,7 @@ from app.domain.codes import Binding, Code, CodeType, Reads
 from app.domain.health import Health
 from app.domain.news import Signals
 from app.storage.flags import FlagRow, close_flags, open_flags_of
-from app.storage.health import load_health
+from app.storage.health import accounts_of, load_health
 from app.storage.signals import load_signals
 from app.storage.tables import access_codes
 from app.storage.types import UtcDateTime
@@ -157,14 +157,6 @@ class Case:
     health: Health
     flags: tuple[FlagRow, ...] = ()
 
-    def intent(self) -> Code:
-        """The row's intent. Whether the lock schedules natively is the lock's own word where the row has none."""
-        code = self.row.intent()
-        device = self.health.device_read
-        if code.schedules_natively is None and device is not None:
-            return replace(code, schedules_natively=device.schedules_natively)
-        return code
-
 
 def new_code_id() -> str:
     return f"code_{uuid4().hex}"
@@ -222,6 +214,7 @@ async def load_cases(conn: AsyncConnection, ids: Sequence[str], *, lock: bool = 
 
 async def _cases(conn: AsyncConnection, rows: Sequence[CodeRow]) -> list[Case]:
     # After the rows: news that comes in between bumps their revision, so a decision on this mixture is not saved.
+    rows = await _with_accounts(conn, rows)
     signals = await load_signals(conn, [row.access_code_id for row in rows if row.access_code_id])
     health = await load_health(conn, [(row.device_id, row.connected_account_id) for row in rows])
     flags = await open_flags_of(conn, [row.id for row in rows])
@@ -233,6 +226,15 @@ async def _cases(conn: AsyncConnection, rows: Sequence[CodeRow]) -> list[Case]:
             flags=tuple(flags.get(row.id, ())),
         )
         for row in rows
+    ]
+
+
+async def _with_accounts(conn: AsyncConnection, rows: Sequence[CodeRow]) -> list[CodeRow]:
+    """Seam's access code does not say which account it hangs on; its lock does. The next step writes it down."""
+    unknown = {row.device_id for row in rows if row.device_id and row.connected_account_id is None}
+    known = await accounts_of(conn, unknown) if unknown else {}
+    return [
+        replace(row, connected_account_id=row.connected_account_id or known.get(row.device_id or "")) for row in rows
     ]
 
 
@@ -284,7 +286,11 @@ async def refuse(conn: AsyncConnection, code_id: str, refusal: Mapping[str, Any]
 
 async def untrack(conn: AsyncConnection, code_id: str, now: datetime) -> CodeRow | None:
     """Stop watching: closes its open flags, and nothing marks or steps it any more. Idempotent."""
-    values = {"untracked_at": func.coalesce(access_codes.c.untracked_at, now), "due_at": None, "leased_until": None}
+    values = {
+        "untracked_at": func.coalesce(access_codes.c.untracked_at, literal(now, UtcDateTime())),
+        "due_at": None,
+        "leased_until": None,
+    }
     row = await change_code(conn, code_id, values, now)
     if row is not None:
         await close_flags(conn, (await open_flags_of(conn, [code_id])).get(code_id, ()), now)
@@ -294,7 +300,10 @@ async def untrack(conn: AsyncConnection, code_id: str, now: datetime) -> CodeRow
 async def ask_end(conn: AsyncConnection, code_id: str, now: datetime) -> CodeRow | None:
     """Remember that the code is to be removed from the lock; the reconciler tells Seam. A second asking changes nothing
     but makes it due."""
-    values = {"end_asked_at": func.coalesce(access_codes.c.end_asked_at, now), "due_at": due_by(now)}
+    values = {
+        "end_asked_at": func.coalesce(access_codes.c.end_asked_at, literal(now, UtcDateTime())),
+        "due_at": due_by(now),
+    }
     return await change_code(conn, code_id, values, now)
 
 

@@ -27,19 +27,22 @@ async def load_health(conn: AsyncConnection, places: Sequence[Place]) -> dict[Pl
     return {place: _health(locks.get(place[0] or ""), owners.get(place[1] or "")) for place in places}
 
 
+async def accounts_of(conn: AsyncConnection, device_ids: Iterable[str]) -> dict[str, str]:
+    """The connected account of each of these locks, where it is known."""
+    locks = await _by_id(conn, devices, "device_id", set(device_ids))
+    return {ident: row["connected_account_id"] for ident, row in locks.items() if row["connected_account_id"]}
+
+
 async def save_device_read(conn: AsyncConnection, read: DeviceRead) -> None:
     """Keep what Seam's device object said. An older answer than the stored one changes nothing."""
-    known = {
-        "connected_account_id": read.connected_account_id,
-        "workspace_id": read.workspace_id,
-        "read": encode_device_read(read),
-        "read_at": read.at,
-    }
-    statement = insert_into(conn, devices).values(device_id=read.device_id, **known)
+    told = {"connected_account_id": read.connected_account_id, "workspace_id": read.workspace_id}
+    known = {name: ident for name, ident in told.items() if ident is not None}
+    values = {**known, "read": encode_device_read(read), "read_at": read.at}
+    statement = insert_into(conn, devices).values(device_id=read.device_id, **values)
     await conn.execute(
         statement.on_conflict_do_update(
             index_elements=[devices.c.device_id],
-            set_={name: statement.excluded[name] for name in known},
+            set_={name: statement.excluded[name] for name in values},
             where=devices.c.read_at.is_(None) | (devices.c.read_at <= read.at),
         )
     )

@@ -13,14 +13,13 @@ from app.domain.assessment import Assessment, FlagKind, Verdict
 from app.domain.codes import Reads
 from app.storage.codes import Case, CodeRow, read_columns
 from app.storage.flags import FlagRow, close_flags, open_flag
-from app.storage.tables import access_codes, transitions
+from app.storage.tables import access_codes, flags, transitions
 from app.storage.values import encode_problem
 
 
 @dataclass(frozen=True, slots=True)
 class Queueing:
-    """Where the code stands in the queue after a step. ``leased_until`` keeps a lease that somebody else works under.
-
+    """Where the code stands in the queue after a step. ``leased_until`` keeps a lease that somebody else works under;
     ``failures`` counts how often in a row Seam did not do its part or the step raised, ``error`` says why.
     """
 
@@ -58,6 +57,7 @@ async def save_step(
     if not row.was_assessed or row.verdict != assessment.verdict:
         await _note_transition(conn, row, assessment, now)
     await close_flags(conn, closed_by(case, assessment), now)
+    await _keep_true(conn, case, assessment)
     if (kind := opened_by(case, assessment)) is not None:
         await open_flag(
             conn,
@@ -101,7 +101,7 @@ def since_of(row: CodeRow, assessment: Assessment) -> datetime:
 def _columns(case: Case, assessment: Assessment, reads: Reads, now: datetime, queueing: Queueing) -> dict[str, Any]:
     row, problem = case.row, assessment.problem
     return {
-        "name": row.name,
+        "connected_account_id": row.connected_account_id,
         "type": row.type,
         "starts_at": row.starts_at,
         "ends_at": row.ends_at,
@@ -127,6 +127,15 @@ def _columns(case: Case, assessment: Assessment, reads: Reads, now: datetime, qu
         "postponed_error": queueing.error,
         "updated_at": now,
     }
+
+
+async def _keep_true(conn: AsyncConnection, case: Case, assessment: Assessment) -> None:
+    """An open flag tells what is wrong now, as the code itself does. That is no news: nobody is told again."""
+    problem = encode_problem(assessment.problem) if assessment.problem is not None else None
+    for flag in case.flags:
+        if flag.kind == assessment.flag and (flag.reason, flag.problem) != (assessment.reason, problem):
+            changed = {"reason": assessment.reason, "problem": problem}
+            await conn.execute(update(flags).where(flags.c.id == flag.id).values(**changed))
 
 
 async def _note_transition(conn: AsyncConnection, row: CodeRow, assessment: Assessment, now: datetime) -> None:

@@ -1,0 +1,136 @@
+"""One step of one code, decided: what was seen at Seam meets what is stored. Pure; saving it is another matter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from app.domain.assessment import Assessment, Policy
+from app.domain.codes import Binding, Code, Read, Reads
+from app.domain.news import NewsKind, Signals
+from app.domain.reads import after_read, renewed_by
+from app.domain.verdicts import assess
+from app.reconciler.reading import Reading, Unread
+from app.reconciler.waits import FIRST_AGAIN, FIRST_RETRY, Spread, next_look, no_spread, pause
+from app.storage.codes import Case, CodeRow
+from app.storage.steps import Queueing
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one unit of work learnt about a code at Seam.
+
+    ``access_code_id`` and ``version`` (of its signals) are what was known before the question left: an answer to a
+    question about something else is worth nothing. ``reading`` is ``None`` if the code was not read, or was looked for
+    and not found too early for that to mean anything. ``end_sent_at`` is when Seam took the delete call.
+    """
+
+    asked: bool = False
+    access_code_id: str | None = None
+    version: int = 0
+    reading: Reading | None = None
+    end_sent_at: datetime | None = None
+    end_failure: Unread | None = None
+
+    def is_about(self, case: Case) -> bool:
+        return self.access_code_id == case.row.access_code_id
+
+
+NOTHING_SEEN = Seen()
+
+
+def asked_about(case: Case) -> Seen:
+    """The state of knowledge before Seam is asked about this code."""
+    return Seen(asked=True, access_code_id=case.row.access_code_id, version=case.signals.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """``case`` is the one that was decided on, with what the read renewed of its intent. ``read`` is the answer that
+    counted (``None``: there was none, or it was dropped because news or another intent had overtaken it)."""
+
+    case: Case
+    assessment: Assessment
+    reads: Reads
+    queueing: Queueing
+    read: Read | None
+    is_dropped: bool
+
+
+def decide(case: Case, seen: Seen, policy: Policy, now: datetime, spread: Spread = no_spread) -> Decision:
+    """What to save for this code now. Where its read was dropped, or Seam was not asked, it stays due as needed."""
+    row, signals = case.row, case.signals
+    if not seen.is_about(case):
+        seen = NOTHING_SEEN
+    reading = seen.reading if seen.version == signals.version else None
+    is_dropped = reading is not seen.reading
+    reads, code = row.reads(), row.intent()
+    if isinstance(reading, Unread):
+        reads = reads.failing(now, reading.failure)
+    elif reading is not None:
+        if _is_current(code, reads, reading):
+            code = renewed_by(code, reading, signals)
+        reads = after_read(reads, reading, code, signals)
+    assessment = assess(code, signals, reads, case.health, now, policy)
+    row = replace(
+        row.with_intent(code),
+        replaced_by=_replaced_by(row, reads, signals),
+        end_sent_at=row.end_sent_at or seen.end_sent_at,
+    )
+    seen = replace(seen, reading=reading, asked=seen.asked and not is_dropped)
+    queueing = _queue(row, assessment, seen, policy, now, spread)
+    read = reading if isinstance(reading, Read) else None
+    return Decision(replace(case, row=row), assessment, reads, queueing, read, is_dropped)
+
+
+def needs_seam(row: CodeRow, assessment: Assessment) -> bool:
+    """Whether Seam has to be asked or told something when this code is due."""
+    return assessment.needs_read or row.must_send_end or row.binding == Binding.REQUESTED
+
+
+def _is_current(code: Code, reads: Reads, read: Read) -> bool:
+    """Whether a read may renew the intent: neither the intent nor a later read came in between."""
+    known = (code.asked_at, reads.last.at if reads.last is not None else None)
+    return all(moment is None or moment <= read.at for moment in known)
+
+
+def _queue(
+    row: CodeRow, assessment: Assessment, seen: Seen, policy: Policy, now: datetime, spread: Spread
+) -> Queueing:
+    if assessment.is_terminal:
+        return Queueing(due_at=None)
+    if not needs_seam(row, assessment):
+        return Queueing(due_at=assessment.next_check_at)
+    if not seen.asked:
+        return Queueing(row.due_at or now, failures=row.failures, error=row.postponed_error)
+    failures, wait, error = _wait(row, assessment, seen, policy, now, spread)
+    moments = (now + wait, assessment.next_check_at)
+    due_at = min(moment for moment in moments if moment is not None)
+    return Queueing(due_at, failures=failures, error=error)
+
+
+def _wait(
+    row: CodeRow, assessment: Assessment, seen: Seen, policy: Policy, now: datetime, spread: Spread
+) -> tuple[int, timedelta, str | None]:
+    """How often Seam failed in a row, how long to wait before it is asked again, and what the delete call met."""
+    failed = seen.end_failure or (seen.reading if isinstance(seen.reading, Unread) else None)
+    error = seen.end_failure.failure if seen.end_failure is not None else None
+    if failed is not None:
+        failures = row.failures + 1
+        wait = pause(failures, FIRST_RETRY, policy.recheck_after, spread)
+        return failures, max(wait, failed.retry_after or wait), error
+    if row.binding == Binding.REQUESTED:
+        return 0, next_look(row.requested_at, now, policy.request_within) - now, None
+    if seen.reading is None:
+        return row.failures, timedelta(0), None  # only the delete call was made; the read comes at once
+    # Seam answered, but from before the moment that counts (its clock is behind ours), or says two things at once.
+    failures = row.failures + 1
+    return failures, pause(failures, FIRST_AGAIN, policy.recheck_after, spread), None
+
+
+def _replaced_by(row: CodeRow, reads: Reads, signals: Signals) -> str | None:
+    """Seam's id of the backup code that is in use instead."""
+    pulled = signals.latest.get(NewsKind.BACKUP_PULLED)
+    snapshot = reads.last.snapshot if reads.last is not None else None
+    in_read = snapshot.pulled_backup_access_code_id if snapshot is not None else None
+    return (pulled.backup_access_code_id if pulled is not None else None) or in_read or row.replaced_by
