@@ -7,7 +7,7 @@ import functools
 import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import click
 import structlog
@@ -31,6 +31,9 @@ from app.storage.inbox import store_batch
 from app.storage.migrate import SchemaState, migrate, schema_state
 from app.storage.tokens import ensure_first_token
 from app.telemetry import create_registry
+
+_SILENT_FOR = timedelta(seconds=30)
+"""A reconciler that has not looked for due codes for so long is not alive."""
 
 log = structlog.get_logger(__name__)
 
@@ -80,6 +83,7 @@ class Service:
 
     def __init__(self, settings: Settings, db: Database, clock: Clock, registry: CollectorRegistry) -> None:
         self._db = db
+        self._clock = clock
         fingerprinter = Fingerprinter(secret_key_of(settings))
         self._gateway = build_gateway(settings, fingerprinter, clock)
         self._reconciler = build_reconciler(settings, db, self._gateway, clock, registry)
@@ -137,6 +141,9 @@ class Service:
             return Check("reconciler", ok=True, detail="left to other processes (--no-background)")
         if self._background.done():
             return Check("reconciler", ok=False, detail="it ended; the log says why, and a restart brings it back")
+        last = self._reconciler.last_pass_at
+        if last is not None and self._clock() - last > _SILENT_FOR:
+            return Check("reconciler", ok=False, detail=f"its last look for due codes was at {last.isoformat()}")
         return Check("reconciler", ok=True)
 
 

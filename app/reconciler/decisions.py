@@ -94,24 +94,20 @@ def _is_current(code: Code, reads: Reads, read: Read) -> bool:
     return all(moment is None or moment <= read.at for moment in known)
 
 
-def _queue(
-    row: CodeRow, assessment: Assessment, seen: Seen, policy: Policy, now: datetime, spread: Spread
-) -> Queueing:
+def _queue(row: CodeRow, assessment: Assessment, seen: Seen, policy: Policy, now: datetime, spread: Spread) -> Queueing:
     if assessment.is_terminal:
         return Queueing(due_at=None)
     if not needs_seam(row, assessment):
         return Queueing(due_at=assessment.next_check_at)
     if not seen.asked:
         return Queueing(row.due_at or now, failures=row.failures, error=row.postponed_error)
-    failures, wait, error = _wait(row, assessment, seen, policy, now, spread)
+    failures, wait, error = _wait(row, seen, policy, now, spread)
     moments = (now + wait, assessment.next_check_at)
     due_at = min(moment for moment in moments if moment is not None)
     return Queueing(due_at, failures=failures, error=error)
 
 
-def _wait(
-    row: CodeRow, assessment: Assessment, seen: Seen, policy: Policy, now: datetime, spread: Spread
-) -> tuple[int, timedelta, str | None]:
+def _wait(row: CodeRow, seen: Seen, policy: Policy, now: datetime, spread: Spread) -> tuple[int, timedelta, str | None]:
     """How often Seam failed in a row, how long to wait before it is asked again, and what the delete call met."""
     failed = seen.end_failure or (seen.reading if isinstance(seen.reading, Unread) else None)
     error = seen.end_failure.failure if seen.end_failure is not None else None

@@ -1,4 +1,4 @@
-"""Finding the code of a create call whose answer was lost, among the codes on its lock. Adopts nothing when in doubt."""
+"""Finding the code of a create call whose answer was lost, among the codes on its lock. In doubt, none is adopted."""
 
 from __future__ import annotations
 
@@ -51,14 +51,12 @@ async def _list_lock(gateway: Gateway, device_id: str, limiter: asyncio.Semaphor
     return Shelf(answer.at, tuple(answer.value))
 
 
-def match(
-    requests: Sequence[CodeRow], codes: Sequence[Snapshot], held: Mapping[str, str]
-) -> dict[str, Snapshot]:
+def match(requests: Sequence[CodeRow], codes: Sequence[Snapshot], held: Mapping[str, str]) -> dict[str, Snapshot]:
     """Which code each of these requests for one lock made: ``{our id: snapshot}``; who is left out was not found.
 
-    A PIN is on a lock once, so its fingerprint identifies the code. Where the vendor chose the PIN, window, name and time
-    of creation have to do, and only if one free code fits one request. ``held`` are the codes that rows have already,
-    with the origin of the row: one that was only tracked may turn out to be ours, one that we made is taken.
+    A PIN is on a lock once, so its fingerprint identifies the code. Where the vendor chose the PIN, window, name and
+    time of creation have to do, and only if one free code fits one request. ``held`` are the codes that rows have
+    already, with the origin of the row: one that was only tracked may turn out to be ours, one that we made is taken.
     """
     found: dict[str, Snapshot] = {}
     taken = {ident for ident, origin in held.items() if origin != TRACKED}

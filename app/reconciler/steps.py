@@ -5,13 +5,12 @@ A decision that somebody overtook (the revision moved) is dropped and taken agai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.assessment import Policy
 from app.domain.codes import Read
@@ -19,7 +18,7 @@ from app.reconciler.decisions import NOTHING_SEEN, Decision, Seen, decide
 from app.reconciler.waits import Spread, no_spread
 from app.storage.audit import record
 from app.storage.codes import Case, load_case, load_cases
-from app.storage.engine import Database
+from app.storage.engine import Connection, Database
 from app.storage.errors import StorageConflict, StorageUnavailable
 from app.storage.steps import closed_by, opened_by, save_step
 from app.storage.timeline import READ_ACTION
@@ -28,3 +27,119 @@ ACTOR = "latchwatch"
 _ATTEMPTS = 20
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Saved:
+    """What became of a batch: the decisions that were saved, and the ids of codes that somebody else was changing."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    overtaken: list[str] = field(default_factory=list)
+
+
+async def assess_and_save(
+    db: Database, code_id: str, policy: Policy, now: datetime, seen: Seen, spread: Spread = no_spread
+) -> Decision | None:
+    """Take one step of one code, with what was seen of it at Seam. ``None``: it is not watched (any more).
+
+    Raises ``StorageUnavailable``.
+    """
+    for _ in range(_ATTEMPTS):
+        saved = await save_batch(db, {code_id: seen}, policy, now, spread, waits=True, keep_lease=not seen.asked)
+        if not saved.overtaken:
+            return next(iter(saved.decisions), None)
+    raise StorageUnavailable(f"the code {code_id} changed faster than it could be assessed; ask again")
+
+
+async def refresh(db: Database, ident: str, policy: Policy, now: datetime) -> Case | None:
+    """One code as it is now. If it is due, its step is taken first, without calling Seam. ``ident`` is ours or Seam's.
+
+    A lease that a process works under stays: what it is asking Seam is still wanted.
+    """
+    case = await _load(db, ident)
+    if case is None or not _is_due(case, now):
+        return case
+    await assess_and_save(db, case.row.id, policy, now, NOTHING_SEEN)
+    return await _load(db, case.row.id)
+
+
+async def save_batch(
+    db: Database,
+    seen: Mapping[str, Seen],
+    policy: Policy,
+    now: datetime,
+    spread: Spread,
+    *,
+    waits: bool = False,
+    keep_lease: bool = False,
+) -> Saved:
+    """Take the steps of these codes (``{our id: what was seen}``) in one transaction.
+
+    Codes that another transaction holds are left out, unless it ``waits``. Raises ``StorageUnavailable``, or whatever
+    a code made a rule raise: then nothing of the batch was saved.
+    """
+    saved = Saved()
+    try:
+        async with db.write() as conn:
+            cases = await load_cases(conn, sorted(seen), lock=not waits)
+            for case in cases:
+                await _save(conn, case, decide(case, seen[case.row.id], policy, now, spread), now, keep_lease, saved)
+    except StorageConflict:
+        return Saved(overtaken=list(seen))
+    if not waits:
+        saved.overtaken += sorted(set(seen) - {case.row.id for case in cases})
+    for decision in saved.decisions:
+        _tell(decision)
+    return saved
+
+
+async def _save(
+    conn: Connection, case: Case, decision: Decision, now: datetime, keep_lease: bool, saved: Saved
+) -> None:
+    if case.row.untracked_at is not None:
+        return
+    queueing = decision.queueing
+    if keep_lease:
+        queueing = replace(queueing, leased_until=case.row.leased_until)
+    if not await save_step(conn, decision.case, decision.assessment, decision.reads, now, queueing):
+        saved.overtaken.append(case.row.id)
+        return
+    if decision.read is not None:
+        details = _details(decision.read)
+        await record(conn, at=now, actor=ACTOR, action=READ_ACTION, code_id=case.row.id, details=details)
+    saved.decisions.append(decision)
+
+
+async def _load(db: Database, ident: str) -> Case | None:
+    async with db.read() as conn:
+        return await load_case(conn, ident)
+
+
+def _is_due(case: Case, now: datetime) -> bool:
+    row = case.row
+    return row.untracked_at is None and row.due_at is not None and row.due_at <= now
+
+
+def _details(read: Read) -> dict[str, Any]:
+    """What an answer of Seam said, for the timeline."""
+    snapshot = read.snapshot
+    if snapshot is None:
+        return {"at": read.at.isoformat(), "absent": True}
+    return {
+        "at": read.at.isoformat(),
+        "status": snapshot.status,
+        "pending_mutations": list(snapshot.pending) if snapshot.pending is not None else None,
+        "errors": [issue.code for issue in snapshot.errors],
+        "warnings": [issue.code for issue in snapshot.warnings],
+    }
+
+
+def _tell(decision: Decision) -> None:
+    case, assessment = decision.case, decision.assessment
+    ids = {"code_id": case.row.id, "access_code_id": case.row.access_code_id}
+    if not case.row.was_assessed or case.row.verdict != assessment.verdict:
+        _log.info("verdict_changed", **ids, verdict=assessment.verdict.value, since=assessment.since.isoformat())
+    if (kind := opened_by(case, assessment)) is not None:
+        _log.info("code_flagged", **ids, kind=kind.value)
+    for flag in closed_by(case, assessment):
+        _log.info("flag_closed", **ids, kind=flag.kind)

@@ -20,7 +20,7 @@ def no_spread() -> float:
 
 def pause(failures: int, first: timedelta, most: timedelta, spread: Spread = no_spread) -> timedelta:
     """The wait after so many failures in a row: doubling from ``first`` up to ``most``."""
-    doubled = first * 2 ** min(max(failures - 1, 0), 20)
+    doubled: timedelta = first * (1 << min(max(failures - 1, 0), 20))
     return min(doubled, most) * (0.8 + 0.2 * spread())
 
 

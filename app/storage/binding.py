@@ -61,12 +61,18 @@ async def bind(
         return row
     twin = await _hold(conn, access_codes.c.access_code_id == snapshot.access_code_id)
     inherited = await _take_over(conn, row, twin, now) if twin is not None else {}
-    bound = {**_as_accepted(snapshot), **inherited, "asked_at": asked_at, "refusal": None}
+    bound = {**_as_accepted(snapshot), **inherited, "asked_at": _began(snapshot, asked_at), "refusal": None}
     # What the caller asked for is the intent; Seam's answer only fills in what was left open.
     kept = {name: value for name in _OURS if (value := getattr(row, name)) is not None}
     reads = twin.reads() if twin is not None else Reads()
     read = Read(at=read_at or asked_at, snapshot=snapshot)
     return await _write_bound(conn, row, {**bound, **kept}, reads, read, signals, now)
+
+
+def _began(snapshot: Snapshot, answered_at: datetime) -> datetime:
+    """When the intent began: a lock can be quicker than the answer to the create call, and its news must count."""
+    made_at = snapshot.created_at
+    return made_at if made_at is not None and answered_at - CLOCKS_APART <= made_at < answered_at else answered_at
 
 
 async def bind_found(
@@ -90,7 +96,8 @@ async def held_codes(conn: AsyncConnection, access_code_ids: Sequence[str]) -> d
     for start in range(0, len(access_code_ids), _MANY):
         part = access_code_ids[start : start + _MANY]
         query = select(access_codes.c.access_code_id, access_codes.c.origin)
-        held |= {ident: origin for ident, origin in await conn.execute(query.where(access_codes.c.access_code_id.in_(part)))}
+        rows = await conn.execute(query.where(access_codes.c.access_code_id.in_(part)))
+        held |= {row.access_code_id: row.origin for row in rows}
     return held
 
 

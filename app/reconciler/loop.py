@@ -1,0 +1,213 @@
+"""The loop that keeps every verdict true: sleeps until something is due, claims it, asks Seam if needed, and saves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from app.domain.assessment import Policy
+from app.domain.verdicts import assess
+from app.reconciler.asking import ask_seam
+from app.reconciler.decisions import NOTHING_SEEN, Decision, Seen, needs_seam
+from app.reconciler.metrics import ReconcilerMetrics
+from app.reconciler.steps import save_batch
+from app.reconciler.waits import Spread, no_spread, pause
+from app.seam.gateway import Gateway
+from app.storage.claims import claim_due, earliest_due, postpone, release
+from app.storage.codes import Case, load_cases
+from app.storage.engine import Database
+from app.storage.errors import StorageError
+from app.storage.steps import closed_by, opened_by
+
+BATCH = 100  # one list call at Seam
+LEASE = timedelta(seconds=60)
+POLL_EVERY = timedelta(seconds=1)
+_UNITS_AT_ONCE = 4
+_CALLS_AT_ONCE = 8
+_FIRST_POSTPONEMENT = timedelta(seconds=5)
+_LONGEST_POSTPONEMENT = timedelta(minutes=10)
+
+_log = structlog.get_logger(__name__)
+
+
+class Reconciler:
+    """One process's share of the work. Any number of processes may run one: claims keep them apart, revisions right.
+
+    ``wake`` says that something may have become due in this process. What other processes marked due is noticed
+    within ``POLL_EVERY``.
+    """
+
+    def __init__(
+        self,
+        *,
+        db: Database,
+        gateway: Gateway | None,
+        policy: Policy,
+        clock: Callable[[], datetime],
+        registry: CollectorRegistry,
+        spread: Spread = no_spread,
+    ) -> None:
+        self._db = db
+        self._gateway = gateway
+        self._policy = policy
+        self._clock = clock
+        self._spread = spread
+        self._metrics = ReconcilerMetrics(registry)
+        self._woken = asyncio.Event()
+        self._units: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(_UNITS_AT_ONCE)
+        self._calls = asyncio.Semaphore(_CALLS_AT_ONCE)
+        self.last_pass_at: datetime | None = None
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until ``stop``; what was begun is brought to its end. Survives storage that is away."""
+        stopping = asyncio.create_task(stop.wait())
+        failures = 0
+        try:
+            while not stop.is_set():
+                self._woken.clear()
+                try:
+                    wait = await self._begin_unit()
+                    failures = 0
+                except StorageError as error:
+                    failures += 1
+                    wait = pause(failures, POLL_EVERY, _LONGEST_POSTPONEMENT / 20, self._spread)
+                    _log.warning("reconciler_waits_for_storage", error=type(error).__name__, failures=failures)
+                await self._sleep(wait, stopping)
+        finally:
+            stopping.cancel()
+            if self._units:
+                await asyncio.wait(self._units)
+
+    async def run_once(self) -> bool:
+        """One whole unit of work. False: nothing was due. Raises ``StorageError``."""
+        claimed, leased_until = await self._claim()
+        if claimed:
+            await self._work(claimed, leased_until)
+        return bool(claimed)
+
+    async def _begin_unit(self) -> timedelta:
+        """Start working on what is due, and say how long to wait for more. A slow answer of Seam delays no other."""
+        wait = await self._until_next()
+        if wait > timedelta(0):
+            return wait
+        await self._slots.acquire()
+        try:
+            claimed, leased_until = await self._claim()
+        except BaseException:
+            self._slots.release()
+            raise
+        if not claimed:
+            self._slots.release()
+            return POLL_EVERY
+        unit = asyncio.create_task(self._work(claimed, leased_until), name="reconciler-unit")
+        self._units.add(unit)
+        unit.add_done_callback(self._ended)
+        return timedelta(0)
+
+    def _ended(self, unit: asyncio.Task[None]) -> None:
+        self._units.discard(unit)
+        self._slots.release()
+        self._woken.set()
+        if not unit.cancelled() and (error := unit.exception()) is not None:
+            # Its leases run out, and then the codes are claimed again.
+            _log.warning("reconciler_unit_failed", error=type(error).__name__)
+
+    async def _claim(self) -> tuple[list[str], datetime]:
+        now = self._clock()
+        async with self._db.write() as conn:
+            claimed = await claim_due(conn, now, LEASE, BATCH)
+        return claimed, now + LEASE
+
+    async def _until_next(self) -> timedelta:
+        now = self._clock()
+        async with self._db.read() as conn:
+            moment = await earliest_due(conn, now)
+        self.last_pass_at = now
+        self._metrics.last_pass.set(now.timestamp())
+        waits = moment - now if moment is not None else POLL_EVERY
+        self._metrics.lag_seconds.set(max(-waits.total_seconds(), 0.0))
+        return min(max(waits, timedelta(0)), POLL_EVERY)
+
+    async def _sleep(self, wait: timedelta, stopping: asyncio.Task[bool]) -> None:
+        if wait <= timedelta(0):
+            return
+        woken = asyncio.create_task(self._woken.wait())
+        try:
+            waits = {woken, stopping}
+            await asyncio.wait(waits, timeout=wait.total_seconds(), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            woken.cancel()
+
+    async def _work(self, ids: Sequence[str], leased_until: datetime) -> None:
+        """Take the steps of these codes. One that raises is taken apart from the others, and postponed."""
+        try:
+            with self._metrics.pass_seconds.time():
+                await self._step(ids, leased_until)
+        except StorageError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a row provokes must not stop the others
+            if len(ids) == 1:
+                await self._postpone(ids[0], error)
+                return
+            for code_id in ids:
+                await self._work([code_id], leased_until)
+
+    async def _step(self, ids: Sequence[str], leased_until: datetime) -> None:
+        async with self._db.read() as conn:
+            cases = await load_cases(conn, ids)
+        now = self._clock()
+        asking = [case for case in cases if self._needs_seam(case, now)]
+        at_once = {case.row.id for case in cases} - {case.row.id for case in asking}
+        await self._save(dict.fromkeys(at_once, NOTHING_SEEN), leased_until)
+        if asking:
+            seen = await ask_seam(self._db, self._gateway, asking, self._policy, now, self._calls)
+            found = [case.row.id for case in asking if case.row.id not in seen]
+            await self._save(seen | dict.fromkeys(found, NOTHING_SEEN), leased_until)
+
+    def _needs_seam(self, case: Case, now: datetime) -> bool:
+        row = case.row
+        if row.untracked_at is not None:
+            return False
+        assessment = assess(row.intent(), case.signals, row.reads(), case.health, now, self._policy)
+        return not assessment.is_terminal and needs_seam(row, assessment)
+
+    async def _save(self, seen: dict[str, Seen], leased_until: datetime) -> None:
+        if not seen:
+            return
+        saved = await save_batch(self._db, seen, self._policy, self._clock(), self._spread)
+        self._count(saved.decisions)
+        self._metrics.steps.labels("overtaken").inc(len(saved.overtaken))
+        if saved.overtaken:
+            async with self._db.write() as conn:
+                await release(conn, saved.overtaken, leased_until)
+
+    async def _postpone(self, code_id: str, error: Exception) -> None:
+        """The message of an unexpected error may quote data: its kind is recorded, the trace goes nowhere."""
+        async with self._db.write() as conn:
+            cases = await load_cases(conn, [code_id])
+            failures = cases[0].row.failures + 1 if cases else 1
+            now = self._clock()
+            wait = pause(failures, _FIRST_POSTPONEMENT, _LONGEST_POSTPONEMENT, self._spread)
+            await postpone(conn, code_id, type(error).__name__, now, now + wait)
+        self._metrics.steps.labels("postponed").inc()
+        _log.error("code_postponed", code_id=code_id, error=type(error).__name__, failures=failures)
+
+    def _count(self, decisions: Sequence[Decision]) -> None:
+        self._metrics.steps.labels("saved").inc(len(decisions))
+        for decision in decisions:
+            if decision.read is not None:
+                self._metrics.reads.labels("absent" if decision.read.snapshot is None else "present").inc()
+            if decision.is_dropped:
+                self._metrics.reads.labels("dropped").inc()
+            if (kind := opened_by(decision.case, decision.assessment)) is not None:
+                self._metrics.flags.labels(kind.value, "opened").inc()
+            for flag in closed_by(decision.case, decision.assessment):
+                self._metrics.flags.labels(flag.kind, "closed").inc()
