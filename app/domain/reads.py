@@ -12,22 +12,22 @@ from app.domain.problems import REMOVAL_ERRORS, blocks
 
 UPDATING_PIN = "updating_code"
 UPDATING_WINDOW = "updating_time_frame"
-_NOT_YET = frozenset({"creating", "deferring_creation"})
-_ON_STATUSES = frozenset({None, "set", "removing"})
+_NOT_THERE = frozenset({"creating", "deferring_creation", "deleting"})
 
 
 def shows_on(snapshot: Snapshot, at: datetime) -> bool:
     """Whether Seam's object, read at ``at``, says that the code is active on the lock.
 
-    Everything that Seam says must agree: no pending creation, no blocking error, and ``status`` (which Seam
-    deprecates) either absent or one of a code that is there. Where pending mutations are absent, only the status
-    tells, and outside the window too: there the absence of anything pending is what an absent code shows as well.
+    Everything that Seam says must agree: nothing pending that makes or removes it, no blocking error, and ``status``
+    (which Seam deprecates) either absent or ``set``. A code being removed may be there, or never have been. Where
+    pending mutations are absent, only the status tells, and outside the window too: there the absence of anything
+    pending is what an absent code shows as well.
     """
     if not snapshot.is_managed or any(blocks(issue) for issue in snapshot.errors):
         return False
     if snapshot.pending is None or not _in_window(snapshot, at):
-        return snapshot.status in {"set", "removing"}
-    return snapshot.status in _ON_STATUSES and not _NOT_YET.intersection(snapshot.pending)
+        return snapshot.status == "set"
+    return snapshot.status in {None, "set"} and not _NOT_THERE.intersection(snapshot.pending)
 
 
 def _in_window(snapshot: Snapshot, at: datetime) -> bool:
