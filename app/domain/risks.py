@@ -38,7 +38,11 @@ _PASSING_STATES = {
     (DeviceFacet.STABILITY, "flaky"): ("the lock's connection comes and goes", remedies.UNSTEADY),
     (DeviceFacet.PRIVACY, "on"): ("the lock is in privacy mode", remedies.PRIVACY),
 }
-_ACCOUNT_OFFLINE = frozenset({"disconnected", "deleted", "reauthorization_requested"})
+_ACCOUNT_STATES = {
+    "disconnected": "the account is disconnected",
+    "deleted": "the account was deleted at Seam",
+    "reauthorization_requested": "the account asks for a new log-in",
+}
 
 
 def permanent_trouble(issues: Sequence[Issue], health: Health, reads: Reads, asked_at: datetime) -> Risk | None:
@@ -58,8 +62,8 @@ def risks(issues: Sequence[Issue], health: Health, reads: Reads, asked_at: datet
     if lasting is not None:
         yield lasting
     account = health.account.get(AccountFacet.CONNECTION)
-    if account is not None and account.value in _ACCOUNT_OFFLINE:
-        yield Risk("the account is disconnected", account.occurred_at, remedies.ACCOUNT_OFFLINE)
+    if account is not None and account.value in _ACCOUNT_STATES:
+        yield Risk(_ACCOUNT_STATES[account.value], account.occurred_at, remedies.ACCOUNT_OFFLINE)
     dead = dead_before_start(health)
     if dead is not None:
         yield dead
