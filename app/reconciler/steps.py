@@ -124,9 +124,9 @@ def _details(read: Read) -> dict[str, Any]:
     """What an answer of Seam said, for the timeline."""
     snapshot = read.snapshot
     if snapshot is None:
-        return {"at": read.at.isoformat(), "absent": True}
+        return {"at": _text(read.at), "absent": True}
     return {
-        "at": read.at.isoformat(),
+        "at": _text(read.at),
         "status": snapshot.status,
         "pending_mutations": list(snapshot.pending) if snapshot.pending is not None else None,
         "errors": [issue.code for issue in snapshot.errors],
@@ -134,11 +134,15 @@ def _details(read: Read) -> dict[str, Any]:
     }
 
 
+def _text(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
+
+
 def _tell(decision: Decision) -> None:
     case, assessment = decision.case, decision.assessment
     ids = {"code_id": case.row.id, "access_code_id": case.row.access_code_id}
     if not case.row.was_assessed or case.row.verdict != assessment.verdict:
-        _log.info("verdict_changed", **ids, verdict=assessment.verdict.value, since=assessment.since.isoformat())
+        _log.info("verdict_changed", **ids, verdict=assessment.verdict.value, since=_text(assessment.since))
     if (kind := opened_by(case, assessment)) is not None:
         _log.info("code_flagged", **ids, kind=kind.value)
     for flag in closed_by(case, assessment):
