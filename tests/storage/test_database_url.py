@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,24 @@ from app.storage.engine import Database, open_database
 from app.storage.errors import DatabaseUrlInvalid
 from app.storage.limits import Limits
 from tests.postgres import execute, fetch
+
+
+_NOBODY = 65534
+
+
+@pytest.fixture
+def folder_without_rights() -> Iterator[Path]:
+    """A folder that may only be read. Root may write everywhere, so a test as root is nobody for the while."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o555)
+        was_root = os.getuid() == 0
+        if was_root:
+            os.setresuid(_NOBODY, _NOBODY, 0)
+        yield folder
+        if was_root:
+            os.setresuid(0, 0, 0)
+        folder.chmod(0o755)
 
 
 @pytest.mark.parametrize(
@@ -33,12 +52,9 @@ def test_a_wrong_url_ends_the_start_with_one_line_that_names_the_setting(url: st
     assert_one_line(error.value)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_ends_the_start(tmp_path: Path) -> None:
-    tmp_path.chmod(0o555)
+def test_a_folder_that_cannot_be_written_ends_the_start(folder_without_rights: Path) -> None:
     with pytest.raises(DatabaseUrlInvalid, match="cannot be written"):
-        open_database(f"sqlite:///{tmp_path}/latchwatch.db")
-    tmp_path.chmod(0o755)
+        open_database(f"sqlite:///{folder_without_rights}/latchwatch.db")
 
 
 async def test_a_file_that_is_no_database_ends_the_start(tmp_path: Path) -> None:
