@@ -12,7 +12,6 @@ from app.storage.errors import DatabaseUrlInvalid
 from app.storage.limits import Limits
 from tests.postgres import execute, fetch
 
-
 _NOBODY = 65534
 
 
