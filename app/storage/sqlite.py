@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
+from sqlite3 import OperationalError
 from typing import Any, TypedDict
 
 from sqlalchemy import Connection, NullPool, event
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import await_only
 
 from app.storage.errors import DatabaseUrlInvalid
 from app.storage.limits import Limits
 
 _READERS = 4
+_SWITCH_AGAIN_SECONDS = 0.05
 _PATIENT = Limits(lock=60)  # who migrates waits for those who migrate
 
 _COMMON = (
-    "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",  # a commit is on the disk when it returns: acked means kept
     "PRAGMA temp_store=MEMORY",
     "PRAGMA wal_autocheckpoint=4000",  # pages, 16 MiB: a batch of events touches hundreds
@@ -73,6 +76,7 @@ def _engine(path: Path, limits: Limits, begin: str, pragmas: tuple[str, ...], **
     @event.listens_for(engine.sync_engine, "connect")
     def configure(connection: Any, _record: object) -> None:
         cursor = connection.cursor()
+        _switch_to_wal(cursor, limits)
         for pragma in pragmas:
             cursor.execute(pragma)
         cursor.close()
@@ -82,3 +86,16 @@ def _engine(path: Path, limits: Limits, begin: str, pragmas: tuple[str, ...], **
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+def _switch_to_wal(cursor: Any, limits: Limits) -> None:
+    """Two that open a new file at once would both switch it. SQLite then refuses one without waiting, whatever its busy
+    time-out: so the waiting is done here."""
+    for _ in range(int(limits.lock / _SWITCH_AGAIN_SECONDS)):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except OperationalError:
+            await_only(asyncio.sleep(_SWITCH_AGAIN_SECONDS))
+        else:
+            return
+    cursor.execute("PRAGMA journal_mode=WAL")

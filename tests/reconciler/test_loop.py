@@ -105,7 +105,9 @@ async def test_seam_that_cannot_be_read_gives_unknown_and_then_the_truth(world: 
     assert await world.flags_of(code.id) == [("unknown", False)]
 
 
-async def test_seam_is_left_alone_for_longer_and_longer_while_it_does_not_answer(world: World) -> None:
+async def test_seam_is_left_alone_for_longer_and_longer_while_it_does_not_answer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await world.create()
     world.seam.silence = SeamUnanswered("Seam did not answer in time.")
     calls = 0
@@ -116,7 +118,7 @@ async def test_seam_is_left_alone_for_longer_and_longer_while_it_does_not_answer
         calls += 1
         return await original(ids)
 
-    world.seam.list_codes = counted  # type: ignore[method-assign]  # counts the attempts
+    monkeypatch.setattr(world.seam, "list_codes", counted)
     await world.run(seconds=601)
     for _ in range(600):
         await world.run(seconds=1)
@@ -133,18 +135,18 @@ async def test_without_a_key_nothing_is_called_good_or_stuck(db: Database) -> No
     assert "SEAM_API_KEY" in row.read_failure
 
 
-async def test_a_read_that_news_overtook_is_dropped(world: World) -> None:
+async def test_a_read_that_news_overtook_is_dropped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     code = await world.create()
     await world.run()
     original = world.seam.list_codes
 
     async def overtaken(ids: Any) -> Any:
         answer = await original(ids)
-        world.seam.list_codes = original  # type: ignore[method-assign]  # only the first answer is overtaken
+        monkeypatch.setattr(world.seam, "list_codes", original)
         await world.tell(NewsKind.SET, code.access_code_id, pin=PIN)
         return answer
 
-    world.seam.list_codes = overtaken  # type: ignore[method-assign]  # news comes in while Seam answers
+    monkeypatch.setattr(world.seam, "list_codes", overtaken)
     await world.run(seconds=601)
     row = (await world.case(code.id)).row
     assert row.verdict == "verified"
@@ -352,7 +354,9 @@ class TestRunning:
         stop.set()
         await asyncio.wait_for(running, 10)
 
-    async def test_a_slow_answer_of_seam_delays_no_other_code(self, world: World) -> None:
+    async def test_a_slow_answer_of_seam_delays_no_other_code(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         slow = await world.create()
         await world.run()
         answered, original = asyncio.Event(), world.seam.list_codes
@@ -361,7 +365,7 @@ class TestRunning:
             await answered.wait()
             return await original(ids)
 
-        world.seam.list_codes = waits  # type: ignore[method-assign]  # Seam takes its time
+        monkeypatch.setattr(world.seam, "list_codes", waits)
         world.clock.advance(seconds=601)
         stop = asyncio.Event()
         running = asyncio.create_task(world.reconciler.run(stop))

@@ -108,7 +108,7 @@ class World:
         """A code that Seam accepted: ``setting`` on the lock, or ``unset`` until its start."""
         row = await self.request(**fields)
         name = f"ac-{row.id}"
-        window = {"starts_at": row.starts_at, "ends_at": row.ends_at, "type": CodeType(row.type)}
+        window: dict[str, Any] = {"starts_at": row.starts_at, "ends_at": row.ends_at, "type": CodeType(row.type)}
         snapshot = self.seam.add_code(name, pending=("creating",), **window)
         async with self.db.write() as conn:
             return await bind(conn, row.id, snapshot, self.clock(), self.clock())
@@ -124,9 +124,9 @@ class World:
         self._told += 1
         now = self.clock()
         told = News(occurred_at=now, event_id=f"ev-{self._told}", **fields)
-        ids = {"access_code_id": access_code_id, "device_id": DEVICE, "connected_account_id": None}
-        times = {"occurred_at": now, "created_at": now}
-        return delivery(event(told.event_id, **{**ids, **times, "news": (kind, told)}), received_at=now)
+        fields = {"access_code_id": access_code_id, "device_id": DEVICE, "connected_account_id": None}
+        times: dict[str, Any] = {"occurred_at": now, "created_at": now}
+        return delivery(event(told.event_id, **fields, **times, news=(kind, told)), received_at=now)
 
     async def case(self, code_id: str) -> Case:
         async with self.db.read() as conn:
