@@ -76,6 +76,9 @@ class Process:
         self._popen.send_signal(with_signal)
         return self.wait()
 
+    def signal(self, which: signal.Signals) -> None:
+        self._popen.send_signal(which)
+
     def wait(self) -> int:
         code = self._popen.wait(PATIENCE_SECONDS)
         while self._next(PATIENCE_SECONDS) is not None:
