@@ -85,14 +85,12 @@ def serving(folder: Path, database_url: str, *, port: int = 0, **settings: str) 
 
 
 @contextmanager
-def serving_beside_a_sandbox(
-    folder: Path, database_url: str, *, speed: float = 20, **settings: str
-) -> Iterator[tuple[Service, Service]]:
+def serving_beside_a_sandbox(folder: Path, database_url: str, **settings: str) -> Iterator[tuple[Service, Service]]:
     """The service and a simulated Seam that sends its webhooks there."""
     port = free_port()
     with ExitStack() as stack:
         hook = f"http://127.0.0.1:{port}/webhooks/seam"
-        arguments = ("--port", "0", "--webhook-url", hook, "--secret", SECRET, "--speed", str(speed))
+        arguments = ("--port", "0", "--webhook-url", hook, "--secret", SECRET, "--speed", "20")
         sandbox = stack.enter_context(started("sandbox", *arguments, folder=folder))
         seam = sandbox.wait_for("A simulated Seam listens on").split()[5].rstrip(";")
         access = {"SEAM_API_KEY": "seam_test_key", "SEAM_ENDPOINT": seam}
