@@ -138,12 +138,16 @@ class TestGetCode:
 
     @pytest.mark.parametrize(
         "doubt",
-        [html(404), html(200), refusal(404, "device_not_found", "No"), refusal(401, "unauthorized", "No"), html(503)],
-        ids=["no such route", "html", "another not found", "unauthorized", "server error"],
+        [html(200), refusal(401, "unauthorized", "No"), refusal(400, "invalid_input", "No"), html(503)],
+        ids=["html", "unauthorized", "not understood", "server error"],
     )
     async def test_while_it_may_be_unmanaged_nothing_is_said(self, doubt: httpx.Response) -> None:
         with pytest.raises(SeamUnanswered):
             await Seam({GET: no_such_code(), UNMANAGED: doubt}).gateway().get_code(CODE)
+
+    async def test_a_stand_in_without_workspaces_and_unmanaged_codes_can_say_absent(self) -> None:
+        seam = Seam({GET: no_such_code(), UNMANAGED: html(404), WORKSPACES: html(404)})
+        assert (await seam.gateway().get_code(CODE, workspace_id=WORKSPACE)).snapshot is None
 
     @pytest.mark.parametrize(
         ("answer", "expected"),

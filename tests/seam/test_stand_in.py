@@ -91,10 +91,8 @@ async def test_a_code_is_created_read_listed_and_removed(gateway: Gateway) -> No
     assert (await gateway.list_codes([code.access_code_id])).value == {}
 
 
-async def test_a_code_that_is_gone_is_not_absent_while_it_may_be_unmanaged(gateway: Gateway) -> None:
-    """The stand-in cannot be asked for an unmanaged code, as Seam can: so its not-found alone is no absence."""
-    with pytest.raises(SeamUnanswered, match="unmanaged"):
-        await gateway.get_code("nobody", workspace_id=WORKSPACE)
+async def test_a_code_that_is_gone_is_absent(gateway: Gateway) -> None:
+    assert (await gateway.get_code("nobody", workspace_id=WORKSPACE)).snapshot is None
 
 
 async def test_in_another_workspace_nothing_is_said_about_a_code(gateway: Gateway) -> None:
