@@ -24,6 +24,7 @@ from app.setting_values import (
     LogFormat,
     parse_api_key,
     parse_database_url,
+    parse_grace,
     parse_host,
     parse_log_format,
     parse_port,
@@ -67,8 +68,11 @@ class Setting:
     is_secret: bool = False
 
 
-def _seconds(name: str, default: int, meaning: str) -> Setting:
-    return Setting(f"LATCHWATCH_{name}", name.lower(), parse_seconds, meaning, default=str(default))
+_LEAST_LENGTHS = {"LATCHWATCH_SECRET_KEY": 32, "LATCHWATCH_ADMIN_TOKEN": 20, "LATCHWATCH_METRICS_TOKEN": 20}
+
+
+def _seconds(name: str, default: int, meaning: str, parse: Callable[[str], timedelta] = parse_seconds) -> Setting:
+    return Setting(f"LATCHWATCH_{name}", name.lower(), parse, meaning, default=str(default))
 
 
 SETTINGS = (
@@ -99,15 +103,16 @@ SETTINGS = (
         "LATCHWATCH_SECRET_KEY",
         "secret_key",
         parse_secret_key,
-        "the key of the PIN fingerprints, 32 characters or more; required with PostgreSQL, otherwise made once and "
-        "kept in `secret.key` beside the SQLite file. Under another key, earlier fingerprints cannot be compared",
+        "the key of the PIN fingerprints, best 32 random characters or more; required with PostgreSQL, otherwise made "
+        "once and kept in `secret.key` beside the SQLite file. Under another key, earlier fingerprints cannot be "
+        "compared",
         is_secret=True,
     ),
     Setting(
         "LATCHWATCH_ADMIN_TOKEN",
         "admin_token",
         parse_token,
-        "a token with every scope, 20 characters or more; without it the first start prints one, once",
+        "a token with every scope, best 20 random characters or more; without it the first start prints one, once",
         is_secret=True,
     ),
     Setting(
@@ -128,13 +133,20 @@ SETTINGS = (
         "the address under which Seam reaches this service; the start names the webhook URL to register from it",
     ),
     _seconds("SET_WITHIN", 600, "a code has to be on its lock so long after it was asked for, else it is `stuck`"),
-    _seconds("START_GRACE", 120, "a time-bound code may still be missing so long after its start"),
+    _seconds("START_GRACE", 120, "a time-bound code may still be missing so long after its start", parse_grace),
     _seconds("REMOVE_WITHIN", 1800, "a code has to be off its lock so long after its end, else it is `lingering`"),
     _seconds("REQUEST_WITHIN", 60, "a create call without an answer is looked for so long, then it is `request_lost`"),
     _seconds("RECHECK_AFTER", 120, "how far apart the two reads are that call a code `lost`"),
     _seconds("SEAM_TIMEOUT", 5, "how long one call to Seam may take"),
-    _seconds("PRELOAD_BY", 86400, "a lock that schedules by itself has to hold the code so long before its start"),
-    _seconds("AT_RISK_BEFORE", 3600, "from so long before a start, a bad lock or account makes a code `at_risk`"),
+    _seconds(
+        "PRELOAD_BY",
+        86400,
+        "a lock that schedules by itself has to hold the code so long before its start",
+        parse_grace,
+    ),
+    _seconds(
+        "AT_RISK_BEFORE", 3600, "from so long before a start, a bad lock or account makes a code `at_risk`", parse_grace
+    ),
     _seconds("SIGNATURE_TOLERANCE", 300, "how far a webhook's timestamp may be from this machine's clock"),
     Setting(
         "LATCHWATCH_LOG_FORMAT",
@@ -215,7 +227,7 @@ def load_settings(environ: Mapping[str, str], purpose: Purpose) -> Settings:
     problems.extend(_missing(values, problems, purpose))
     if problems:
         raise SettingsError(*problems)
-    return Settings(**values, warnings=tuple(_warnings(environ)))
+    return Settings(**values, warnings=(*_warnings(environ), *_weak(values)))
 
 
 def _text_of(setting: Setting, environ: Mapping[str, str], problems: list[str]) -> str | None:
@@ -256,6 +268,14 @@ def _missing(values: Mapping[str, Any], problems: list[str], purpose: Purpose) -
             "LATCHWATCH_SECRET_KEY is not set; with PostgreSQL it should be 32 random characters or more, the same for "
             "every replica, as from: openssl rand -hex 32"
         )
+
+
+def _weak(values: Mapping[str, Any]) -> Iterable[str]:
+    """Secrets that could be guessed. They are accepted: a trial has to be easy, and its log says what is amiss."""
+    for setting in SETTINGS:
+        least = _LEAST_LENGTHS.get(setting.name)
+        if least is not None and 0 < len(values.get(setting.field) or "") < least:
+            yield f"{setting.name} is short; make it {least} random characters or more, as from: openssl rand -hex 32"
 
 
 def _warnings(environ: Mapping[str, str]) -> Iterable[str]:

@@ -16,6 +16,7 @@ LogFormat = Literal["json", "console"]
 
 _DATABASE_REMEDY = "it should be sqlite:///path/to/file.db or postgresql://user:password@host:5432/name"
 _SQLITE = "sqlite:///"
+_QUOTES = frozenset("\"'")
 _LONGEST = timedelta(days=3660)
 
 
@@ -49,18 +50,15 @@ def parse_webhook_secrets(text: str) -> tuple[Secret, ...]:
 
 
 def parse_secret_key(text: str) -> str:
-    if len(text) < 32:
-        raise ValueError(
-            f"is too short ({len(text)} characters); it should be 32 or more, as from: openssl rand -hex 32"
-        )
+    if text[0] in _QUOTES or text[-1] in _QUOTES:
+        raise ValueError("is in quotes; it should be without them, as from: openssl rand -hex 32")
     return text
 
 
 def parse_token(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._~+/=-]{20,}", text):
+    if not re.fullmatch(r"[A-Za-z0-9._~+/=-]+", text):
         raise ValueError(
-            "cannot be sent as a bearer token, or is shorter than 20 characters; "
-            "it should be random letters and digits, as from: openssl rand -hex 32"
+            "cannot be sent as a bearer token; it should be random letters and digits, as from: openssl rand -hex 32"
         )
     return text
 
@@ -95,10 +93,15 @@ def parse_url(text: str) -> str:
 
 
 def parse_seconds(text: str) -> timedelta:
-    if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,6})?", text) or not 0 < float(text) <= _LONGEST.total_seconds():
-        raise ValueError(
-            f"is {text!r}; it should be a number of seconds, more than 0 and at most ten years, without a unit"
-        )
+    seconds = parse_grace(text)
+    if not seconds:
+        raise ValueError("is 0; it should be a number of seconds, more than 0 and at most ten years, without a unit")
+    return seconds
+
+
+def parse_grace(text: str) -> timedelta:
+    if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,6})?", text) or float(text) > _LONGEST.total_seconds():
+        raise ValueError(f"is {text!r}; it should be a number of seconds, at most ten years, without a unit")
     return timedelta(seconds=float(text))
 
 

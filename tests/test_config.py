@@ -65,10 +65,7 @@ def test_a_webhook_secret_is_all_that_has_to_be_set() -> None:
         ("DATABASE_URL", "postgresql://latch:hunter2@db"),
         ("DATABASE_URL", "postgresql://latch:hunter2@db:port/latchwatch"),
         ("DATABASE_URL", "postgresql://latch:hun ter2@db/latchwatch"),
-        ("LATCHWATCH_SECRET_KEY", "short"),
-        ("LATCHWATCH_ADMIN_TOKEN", "short"),
         ("LATCHWATCH_ADMIN_TOKEN", "twenty characters with spaces"),
-        ("LATCHWATCH_METRICS_TOKEN", "short"),
         ("LATCHWATCH_HOST", "http://localhost"),
         ("LATCHWATCH_PORT", "0"),
         ("LATCHWATCH_PORT", "65536"),
@@ -89,6 +86,17 @@ def test_a_wrong_setting_is_named_in_one_line_with_its_remedy(name: str, text: s
     assert problem.startswith(f"{name} ")
     assert "\n" not in problem
     assert any(word in problem for word in ("should", "without", "take the comma away", "enableServiceLinks"))
+
+
+@pytest.mark.parametrize("name", ["LATCHWATCH_SECRET_KEY", "LATCHWATCH_ADMIN_TOKEN", "LATCHWATCH_METRICS_TOKEN"])
+def test_a_secret_that_could_be_guessed_is_taken_with_a_warning(name: str) -> None:
+    (warning,) = load(**{name: "short"}).warnings
+    assert warning.startswith(f"{name} is short")
+
+
+@pytest.mark.parametrize("name", ["START_GRACE", "PRELOAD_BY", "AT_RISK_BEFORE"])
+def test_a_span_before_or_after_a_start_may_be_nothing(name: str) -> None:
+    assert getattr(load(**{f"LATCHWATCH_{name}": "0"}), name.lower()) == timedelta(0)
 
 
 def test_every_problem_is_told_at_once() -> None:

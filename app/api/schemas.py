@@ -127,11 +127,11 @@ class AccessCode(Answer):
 
 
 class CreatedAccessCode(AccessCode):
-    """``code`` is the PIN, in the first answer to a create alone: it is not kept. Null: not assigned, or a repeat."""
+    """``code`` is the PIN, in the first answer to a create alone: it is not kept. Absent: not assigned, or a repeat."""
 
     model_config = shown(examples.CREATED_ACCESS_CODE)
 
-    code: str | None = None
+    code: Annotated[str | None, Field(exclude_if=lambda code: code is None)] = None
 
 
 class Pin(Answer):
