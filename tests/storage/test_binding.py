@@ -15,7 +15,7 @@ from app.domain.codes import CodeType
 from app.domain.health import DeviceRead
 from app.domain.news import NewsKind
 from app.reconciler.steps import refresh
-from app.storage import inbox
+from app.storage import inbox, inbox_marks
 from app.storage.audit import record
 from app.storage.binding import adopt, bind, bind_found, held_codes
 from app.storage.codes import CodeRow, ask_end, refuse, untrack
@@ -140,7 +140,7 @@ async def test_a_binding_that_waits_for_open_news_sees_it(
     """The ingest has marked what it saw due, which was nothing, and has not committed: the worst moment."""
     bring = await make(db)
     await _heard_of(db, was_heard_of)
-    is_marked, may_commit, note = asyncio.Event(), asyncio.Event(), inbox.note_arrivals
+    is_marked, may_commit, note = asyncio.Event(), asyncio.Event(), inbox_marks.note_arrivals
 
     async def held_up(*args: Any, **values: Any) -> None:
         is_marked.set()
@@ -200,7 +200,7 @@ async def test_a_code_that_does_not_exist_cannot_be_bound(db: Database) -> None:
 
 async def test_what_was_asked_for_is_kept_and_the_window_is_as_accepted(db: Database) -> None:
     start, end = after(600), after(7200)
-    asked = {"type": CodeType.TIME_BOUND, "starts_at": start, "ends_at": end, "name": "Ada"}
+    asked: dict[str, Any] = {"type": CodeType.TIME_BOUND, "starts_at": start, "ends_at": end, "name": "Ada"}
     row = await request(db, **asked)
     rounded = snapshot(
         type=CodeType.TIME_BOUND, starts_at=after(540), ends_at=end, name="Ada L", pin="key:other", workspace_id="w"
@@ -292,8 +292,8 @@ async def _twins(db: Database) -> tuple[CodeRow, CodeRow]:
 
 
 async def _open(conn: AsyncConnection, code_id: str, kind: FlagKind) -> str:
-    given = {"access_code_id": None, "device_id": None, "opened_at": NOW, "reason": "So.", "problem": None, "now": NOW}
-    return await open_flag(conn, kind=kind, code_id=code_id, **given)
+    given: dict[str, Any] = {"access_code_id": None, "device_id": None, "opened_at": NOW, "reason": "So."}
+    return await open_flag(conn, kind=kind, code_id=code_id, problem=None, now=NOW, **given)
 
 
 async def _ids(db: Database) -> list[str]:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 import pytest
-from sqlalchemy import Executable, insert, text
+from sqlalchemy import ClauseElement, Executable, insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.storage.claims import claim_due, earliest_due, postpone, release
@@ -144,12 +144,12 @@ class Explaining:
         self._conn = conn
         self.plans: list[str] = []
 
-    async def execute(self, query: Executable) -> Any:
+    async def execute(self, query: ClauseElement) -> Any:
         compiled = query.compile(dialect=self._conn.dialect, compile_kwargs={"literal_binds": True})
         prefix = "EXPLAIN QUERY PLAN" if self._conn.dialect.name == "sqlite" else "EXPLAIN"
         lines = await self._conn.execute(text(f"{prefix} {compiled}".replace(":", r"\:")))
         self.plans += [str(line[-1]) for line in lines]
-        return await self._conn.execute(query)
+        return await self._conn.execute(cast(Executable, query))
 
 
 @pytest.mark.parametrize("statement", ["claim", "earliest"])

@@ -70,8 +70,8 @@ async def test_a_refused_code_is_due_and_keeps_seams_words(db: Database) -> None
     assert refused.intent().refusal == "No."
 
 
-async def _mark(conn: AsyncConnection, code_id: str) -> object:
-    return await mark_due(conn, [code_id], after(1))
+async def _mark(conn: AsyncConnection, code_id: str) -> None:
+    await mark_due(conn, [code_id], after(1))
 
 
 @pytest.mark.parametrize(
@@ -125,9 +125,9 @@ async def test_untracking_closes_flags_and_tells_it_once(db: Database) -> None:
     given: dict[str, Any] = {"access_code_id": "ac", "device_id": "device", "opened_at": NOW, "reason": "So."}
     async with db.write() as conn:
         flag = await open_flag(conn, kind=FlagKind.STUCK, code_id=row.id, problem=None, now=NOW, **given)
-    for at in (after(1), after(2)):
-        async with db.write() as conn:
-            left = await untrack(conn, row.id, at)
+    async with db.write() as conn:
+        await untrack(conn, row.id, after(1))
+        left = await untrack(conn, row.id, after(2))
     assert left is not None
     assert left.untracked_at == after(1)
     assert [kept["closed_at"] for kept in await rows_of(db, flags)] == [after(1)]
@@ -169,7 +169,7 @@ async def test_a_case_carries_all_that_is_known(db: Database) -> None:
     row = await bound(db)
     async with db.write() as conn:
         await save_device_read(conn, DeviceRead(at=NOW, device_id="device", connected_account_id="account"))
-    lock_only = {"device_id": None, "connected_account_id": None}
+    lock_only: dict[str, Any] = {"device_id": None, "connected_account_id": None}
     await store_batch(db, deliveries(code_news("e1", access_code_id="ac", **lock_only), account_news("e2")))
     case = await case_of(db, row.id)
     assert (case.row.connected_account_id, case.signals.version, len(case.health.account)) == ("account", 1, 1)
