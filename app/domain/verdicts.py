@@ -95,7 +95,10 @@ def _reading_moments(case: Case, finding: Finding) -> Iterator[datetime]:
     if code.is_offline:
         return
     if case.leaves and case.end is not None:
-        yield removal_deadline(case.end, case.reads, policy)
+        deadline = removal_deadline(case.end, case.reads, policy)
+        # News of the removal may get lost: one early look tells so long before the deadline.
+        yield min(case.end + policy.recheck_after, deadline)
+        yield deadline
         return
     if finding.verdict is Verdict.REPLACED:
         return
