@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import Table, select, text
+from sqlalchemy import Table, select
 
 from app.domain.events import Event, Unreadable
 from app.domain.health import DeviceFacet
@@ -17,6 +17,7 @@ from app.storage.engine import Database, open_database
 from app.storage.inbox import Delivery, Outcome, store_batch
 from app.storage.tables import accounts, devices, events, intake, signals, unreadable
 from tests.storage.arrivals import NOW, account_news, after, code_news, deliveries, delivery, device_news, event
+from tests.storage.waiting import until_waiting
 
 STORED, DUPLICATE, UNREADABLE = Outcome.STORED, Outcome.DUPLICATE, Outcome.UNREADABLE
 
@@ -150,15 +151,6 @@ async def test_batches_with_the_same_events_never_wait_in_a_circle(
     outcomes = await asyncio.gather(*both)
     assert sorted(outcome.count(STORED) for outcome in outcomes) == [0, 10]
     await db.close()
-
-
-async def until_waiting(db: Database, number: int) -> None:
-    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
-    async with asyncio.timeout(10):
-        while True:
-            async with db.read() as connection:
-                if (await connection.execute(waiting)).scalar_one() == number:
-                    return
 
 
 async def test_news_is_kept_by_its_kind_with_all_that_it_says(db: Database) -> None:
