@@ -93,8 +93,8 @@ def test_seam_is_asked_again_after_a_growing_wait_or_when_it_says_so(
 ) -> None:
     unread = Unread("no", timedelta(seconds=retry_after) if retry_after is not None else None)
     row = bound_row(failures=failures, end_asked_at=NOW)
-    queueing = decided(case_of(row), 1, end_failure=unread).queueing
-    assert queueing == Queueing(after(1 + wait), failures=failures + 1, error="no")
+    queueing = decided(case_of(row), 0, end_failure=unread).queueing
+    assert queueing == Queueing(after(wait), failures=failures + 1, error="no")
 
 
 def test_no_wait_is_longer_than_until_the_next_check() -> None:
