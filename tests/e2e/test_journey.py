@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,8 @@ def _answers_about(service: Service, code_id: str, end: tuple[str, str | None]) 
     timeline = service.get(f"{path}/timeline")["items"]
     kinds = {entry["kind"] for entry in timeline}
     assert kinds >= {"action", "event", "transition"} | ({"flag_opened", "alert"} if flag is not None else set())
-    assert [entry["at"] for entry in timeline] == sorted(entry["at"] for entry in timeline)
+    moments = [datetime.fromisoformat(entry["at"]) for entry in timeline]
+    assert moments == sorted(moments)
     return json.dumps([code, timeline])
 
 
