@@ -41,7 +41,7 @@ class Service:
     process: Process
 
     def get(self, path: str, **params: Any) -> Any:
-        return self._call("GET", path, params=params).raise_for_status().json()
+        return self._call("GET", path, params=params or None).raise_for_status().json()
 
     def post(self, path: str, **body: Any) -> httpx.Response:
         return self._call("POST", path, json=body)
@@ -75,17 +75,27 @@ class Service:
 
 
 @contextmanager
-def serving(folder: Path, database_url: str, *, port: int = 0, **settings: str) -> Iterator[Service]:
+def serving(folder: Path, database_url: str, *options: str, port: int = 0, **settings: str) -> Iterator[Service]:
+    """The service on a database, which is migrated first. ``options`` are those of ``latchwatch serve``."""
     if database_url.startswith("postgresql"):
         assert latchwatch("migrate", folder=folder, DATABASE_URL=database_url).returncode == 0
-    with started(
-        "serve", "--port", str(port), folder=folder, **{**SETTINGS, "DATABASE_URL": database_url, **settings}
-    ) as process:
+    environment = {**SETTINGS, "DATABASE_URL": database_url, **settings}
+    with started("serve", "--port", str(port), *options, folder=folder, **environment) as process:
         yield Service(str(json.loads(process.wait_for('"event": "serving"'))["address"]), process)
 
 
 @contextmanager
-def serving_beside_a_sandbox(folder: Path, database_url: str, **settings: str) -> Iterator[tuple[Service, Service]]:
+def working(folder: Path, database_url: str, **settings: str) -> Iterator[Process]:
+    """``latchwatch work`` on the same database."""
+    with started("work", folder=folder, **{**SETTINGS, "DATABASE_URL": database_url, **settings}) as process:
+        process.wait_for('"event": "working"')
+        yield process
+
+
+@contextmanager
+def serving_beside_a_sandbox(
+    folder: Path, database_url: str, *options: str, **settings: str
+) -> Iterator[tuple[Service, Service]]:
     """The service and a simulated Seam that sends its webhooks there."""
     port = free_port()
     with ExitStack() as stack:
@@ -94,7 +104,7 @@ def serving_beside_a_sandbox(folder: Path, database_url: str, **settings: str) -
         sandbox = stack.enter_context(started("sandbox", *arguments, folder=folder))
         seam = sandbox.wait_for("A simulated Seam listens on").split()[5].rstrip(";")
         access = {"SEAM_API_KEY": "seam_test_key", "SEAM_ENDPOINT": seam}
-        service = stack.enter_context(serving(folder, database_url, port=port, **access, **settings))
+        service = stack.enter_context(serving(folder, database_url, *options, port=port, **access, **settings))
         yield service, Service(seam, sandbox)
 
 
