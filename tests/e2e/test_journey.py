@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,7 @@ def test_every_kind_of_lock_ends_with_its_verdict_and_no_pin_is_left(
     assert made["lock_silent"]["id"].encode() in stored
 
 
+_FOUND_BY_A_READ = {"lock_silent", "lock_silent_webhook", "lock_never_removes"}
 _LISTS = ("/v1/access-codes", "/v1/flags", "/v1/events", "/v1/devices", "/v1/alerts", "/v1/unreadable")
 
 
@@ -99,6 +100,8 @@ def _answers_about(service: Service, code_id: str, end: tuple[str, str | None]) 
     timeline = service.get(f"{path}/timeline")["items"]
     kinds = {entry["kind"] for entry in timeline}
     assert kinds >= {"action", "event", "transition"} | ({"flag_opened", "alert"} if flag is not None else set())
+    # Nobody is accused by the clock alone, and what no webhook told was read.
+    assert "read" in kinds or code["device_id"] not in _FOUND_BY_A_READ
     moments = [datetime.fromisoformat(entry["at"]) for entry in timeline]
     assert moments == sorted(moments)
     return json.dumps([code, timeline])
@@ -129,6 +132,20 @@ def test_a_flag_closes_by_itself_when_its_cause_is_gone(stack: tuple[Service, Se
     flags = [flag for flag in service.all("/v1/flags", state="closed") if flag["code_id"] == code["id"]]
     assert {flag["kind"] for flag in flags} >= {"failed"}
     assert all(flag["closed_at"] for flag in flags)
+
+
+def test_a_lock_that_schedules_by_itself_holds_the_code_before_its_start(stack: tuple[Service, Service]) -> None:
+    service, _ = stack
+    starts_at = datetime.now(UTC) + timedelta(hours=2)
+    window = {"starts_at": starts_at.isoformat(), "ends_at": (starts_at + timedelta(days=2)).isoformat()}
+    made = create(service, "lock_native", **window)
+    assert made["verdict"] == "pending"
+    path = f"/v1/access-codes/{made['id']}"
+    code = service.until(path, lambda code: code["verdict"] == "scheduled")
+    assert code["signals"]["scheduled_at"] is not None
+    assert code["signals"]["set_at"] is None
+    assert code["flags"] == []
+    assert service.post(f"{path}/check").json()["verdict"] == "scheduled"
 
 
 def test_codes_made_elsewhere_are_tracked_checked_and_let_go(stack: tuple[Service, Service]) -> None:
