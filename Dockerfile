@@ -8,8 +8,8 @@ WORKDIR /src
 # The tools that build stay in this stage; what runs has its own environment without them, and without pip.
 RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/latchwatch
 COPY requirements.lock requirements-build.lock ./
-RUN /opt/build/bin/pip --python /opt/latchwatch/bin/python install --require-hashes -r requirements.lock
-RUN /opt/build/bin/pip install --require-hashes -r requirements-build.lock
+RUN /opt/build/bin/pip --python /opt/latchwatch/bin/python install --require-hashes --no-deps -r requirements.lock
+RUN /opt/build/bin/pip install --require-hashes --no-deps -r requirements-build.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY app ./app
 COPY migrations ./migrations

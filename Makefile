@@ -30,6 +30,7 @@ check: $(VENV)/.dev ## lint, format, types, import rules: what CI asks for befor
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m pip check --quiet
 
 .PHONY: fmt
 fmt: $(VENV)/.dev ## put every file into the one format, and mend what ruff can mend
@@ -44,6 +45,8 @@ lock: $(VENV)/.dev ## renew the hashed locks from pyproject.toml (LOCK_FLAGS=--u
 		--all-build-deps --only-build-deps pyproject.toml
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")' | \
 		$(COMPILE) --output-file requirements-dev.lock --constraint requirements.lock --constraint requirements-build.lock -
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["bench"], sep="\n")' | \
+		$(COMPILE) --output-file requirements-bench.lock --constraint requirements.lock --constraint requirements-dev.lock -
 	@echo "locked; run make test"
 
 .PHONY: migrate
@@ -61,10 +64,14 @@ $(VENV)/bin/python:
 
 $(VENV)/.run: requirements.lock requirements-build.lock pyproject.toml | $(VENV)/bin/python
 	@echo "installing into $(VENV) ..."
-	@$(PIP) install --require-hashes -r requirements.lock -r requirements-build.lock
+	@$(PIP) install --require-hashes --no-deps -r requirements.lock -r requirements-build.lock
 	@$(PIP) install --no-build-isolation --no-deps --no-index -e .
 	@touch $@
 
+$(VENV)/.bench: requirements-bench.lock $(VENV)/.dev
+	@$(PIP) install --require-hashes --no-deps -r requirements-bench.lock
+	@touch $@
+
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
-	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(PIP) install --require-hashes --no-deps -r requirements-dev.lock
 	@touch $@

@@ -22,8 +22,12 @@ from app.domain.errors import LatchwatchError
 from app.receiver.signature import Secret
 from app.setting_values import (
     LogFormat,
+    Track,
+    parse_alert_secret,
+    parse_alert_urls,
     parse_api_key,
     parse_database_url,
+    parse_days,
     parse_grace,
     parse_host,
     parse_log_format,
@@ -31,6 +35,7 @@ from app.setting_values import (
     parse_seconds,
     parse_secret_key,
     parse_token,
+    parse_track,
     parse_url,
     parse_webhook_secrets,
     sqlite_path,
@@ -148,26 +153,61 @@ SETTINGS = (
         "AT_RISK_BEFORE", 3600, "from so long before a start, a bad lock or account makes a code `at_risk`", parse_grace
     ),
     _seconds("SIGNATURE_TOLERANCE", 300, "how far a webhook's timestamp may be from this machine's clock"),
+    _seconds("BACKFILL_EVERY", 600, "how often Seam's list of events is compared with what webhooks brought"),
+    _seconds(
+        "SILENCE_AFTER", 900, "when no webhook came for so long while Seam has events, `webhook_silent` is flagged"
+    ),
+    Setting(
+        "LATCHWATCH_RETAIN_EVENTS_DAYS",
+        "retain_events",
+        parse_days,
+        "how many days events are kept; those that a code under watch still needs stay longer",
+        "400",
+    ),
+    Setting(
+        "LATCHWATCH_TRACK",
+        "track",
+        parse_track,
+        "`created`: watch the codes that were created here or put under watch; `all`: watch every managed code that "
+        "Seam mentions",
+        "created",
+    ),
+    Setting(
+        "LATCHWATCH_ALERT_URLS",
+        "alert_urls",
+        parse_alert_urls,
+        "where alerts go: Apprise URLs (Slack, e-mail, PagerDuty, ntfy, …), separated by spaces or line breaks",
+        is_secret=True,
+    ),
+    Setting(
+        "LATCHWATCH_ALERT_WEBHOOK_URL",
+        "alert_webhook_url",
+        parse_url,
+        "where alerts go as signed webhooks, see `docs/alerts.md`",
+    ),
+    Setting(
+        "LATCHWATCH_ALERT_WEBHOOK_SECRET",
+        "alert_webhook_secret",
+        parse_alert_secret,
+        "the secret that signs them (`whsec_…`); required with `LATCHWATCH_ALERT_WEBHOOK_URL`",
+        is_secret=True,
+    ),
+    _seconds("ALERT_AFTER", 0, "a flag that closes within so long is not told at all; 0 tells every one", parse_grace),
+    _seconds(
+        "ALERT_GROUP_WITHIN",
+        5,
+        "flags with one cause on one lock or account that come within so long are told as one alert",
+        parse_grace,
+    ),
+    _seconds(
+        "ALERT_REPEAT", 14400, "an open flag that nobody acknowledged is told again so often; 0 never", parse_grace
+    ),
     Setting(
         "LATCHWATCH_LOG_FORMAT",
         "log_format",
         parse_log_format,
         "`json` or `console`; without it, `console` on a terminal and `json` elsewhere",
     ),
-)
-
-# Named in the contract for parts that are not built yet. Setting one has no effect, and the start says so.
-RESERVED = tuple(
-    f"LATCHWATCH_{name}"
-    for name in (
-        "ALERT_URLS",
-        "ALERT_WEBHOOK_SECRET",
-        "ALERT_WEBHOOK_URL",
-        "BACKFILL_EVERY",
-        "RETAIN_EVENTS_DAYS",
-        "SILENCE_AFTER",
-        "TRACK",
-    )
 )
 
 
@@ -187,6 +227,13 @@ class Settings:
     preload_by: timedelta
     at_risk_before: timedelta
     signature_tolerance: timedelta
+    backfill_every: timedelta
+    silence_after: timedelta
+    retain_events: timedelta
+    track: Track
+    alert_after: timedelta
+    alert_group_within: timedelta
+    alert_repeat: timedelta
     seam_api_key: str | None = field(default=None, repr=False)
     seam_endpoint: str | None = None
     webhook_secrets: tuple[Secret, ...] = field(default=(), repr=False)
@@ -195,6 +242,9 @@ class Settings:
     metrics_token: str | None = field(default=None, repr=False)
     public_url: str | None = None
     log_format: LogFormat | None = None
+    alert_urls: tuple[str, ...] = field(default=(), repr=False)
+    alert_webhook_url: str | None = None
+    alert_webhook_secret: str | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
 
     @property
@@ -261,6 +311,12 @@ def _missing(values: Mapping[str, Any], problems: list[str], purpose: Purpose) -
         yield (
             "SEAM_WEBHOOK_SECRET is not set or empty; it should be the secret that Seam showed for the webhook: whsec_…"
         )
+    signs_nothing = "alert_webhook_secret" not in values and "LATCHWATCH_ALERT_WEBHOOK_SECRET" not in named
+    if "alert_webhook_url" in values and signs_nothing:
+        yield (
+            "LATCHWATCH_ALERT_WEBHOOK_SECRET is not set; with LATCHWATCH_ALERT_WEBHOOK_URL it should be what signs the "
+            "alerts: whsec_ and 32 random bytes in base64"
+        )
     if purpose is Purpose.DATABASE or "LATCHWATCH_SECRET_KEY" in named:
         return
     if str(values.get("database_url", "")).startswith("postgresql:") and "secret_key" not in values:
@@ -282,8 +338,6 @@ def _warnings(environ: Mapping[str, str]) -> Iterable[str]:
     known = {setting.name for setting in SETTINGS}
     known |= {f"{setting.name}_FILE" for setting in SETTINGS if setting.is_secret}
     for name in sorted(environ):
-        if name in RESERVED:
-            yield f"{name} has no effect in this version"
-        elif name.startswith("LATCHWATCH_") and name not in known:
+        if name.startswith("LATCHWATCH_") and name not in known:
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
             yield f"{name} is not a setting of Latchwatch" + (f"; did you mean {close[0]}?" if close else "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import socket
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from app.api.services import Check, Services
 from app.config import Settings, SettingsError
 from app.data_folder import prepare_data_folder, secret_key_of
 from app.domain.fingerprints import Fingerprinter
+from app.loops import Loop, Loops
 from app.receiver.committer import Committer
 from app.receiver.endpoint import WebhookEndpoint, put_in_front
 from app.receiver.metrics import ReceiverMetrics
@@ -66,7 +66,11 @@ async def work(settings: Settings, clock: Clock) -> None:
         if gateway is not None:
             stack.push_async_callback(gateway.aclose)
         log.info("working", database=db.place, warnings=list(settings.warnings), asks_seam=gateway is not None)
-        await build_reconciler(settings, db, gateway, clock, create_registry()).run(stop)
+        reconciler = build_reconciler(settings, db, gateway, clock, create_registry())
+        loops = build_loops(reconciler, clock)
+        loops.start()
+        stack.push_async_callback(loops.stop)
+        await stop.wait()
     log.info("stopped")
 
 
@@ -87,8 +91,7 @@ class Service:
         fingerprinter = Fingerprinter(secret_key_of(settings))
         self._gateway = build_gateway(settings, fingerprinter, clock)
         self._reconciler = build_reconciler(settings, db, self._gateway, clock, registry)
-        self._background: asyncio.Task[None] | None = None
-        self._stop_background = asyncio.Event()
+        self._loops = build_loops(self._reconciler, clock)
         metrics = ReceiverMetrics(registry)
         self._committer = Committer(
             functools.partial(store_batch, db), metrics=metrics, on_stored=self._reconciler.wake
@@ -117,34 +120,22 @@ class Service:
         self.app: ASGIApp = put_in_front(endpoint, self.api)
 
     async def start(self, *, background: bool = True) -> None:
-        """``background`` ``False`` leaves the reconciling to other processes."""
+        """``background`` ``False`` leaves the loops to other processes."""
         self._committer.start()
         if background:
-            self._background = asyncio.create_task(self._reconciler.run(self._stop_background), name="reconciler")
+            self._loops.start()
 
     async def stop(self) -> None:
-        """Call it when no request is under way any more: commit what was accepted, end the loop, close the gateway."""
+        """Call it when no request is under way any more: commit what was accepted, end the loops, close the gateway."""
         await self._committer.close()
         await self.api.state.background.drain()
-        self._stop_background.set()
-        if self._background is not None:
-            await asyncio.wait([self._background])
+        await self._loops.stop()
         if self._gateway is not None:
             await self._gateway.aclose()
 
     async def ready(self) -> list[Check]:
         """What ``/readyz`` looks at."""
-        return [await _check_database(self._db), self._check_reconciler()]
-
-    def _check_reconciler(self) -> Check:
-        if self._background is None:
-            return Check("reconciler", ok=True, detail="left to other processes (--no-background)")
-        if self._background.done():
-            return Check("reconciler", ok=False, detail="it ended; the log says why, and a restart brings it back")
-        last = self._reconciler.last_pass_at
-        if last is not None and self._clock() - last > _SILENT_FOR:
-            return Check("reconciler", ok=False, detail=f"its last look for due codes was at {last.isoformat()}")
-        return Check("reconciler", ok=True)
+        return [await _check_database(self._db), *self._loops.checks()]
 
 
 def build_gateway(settings: Settings, fingerprinter: Fingerprinter, clock: Clock) -> Gateway | None:
@@ -163,6 +154,11 @@ def build_reconciler(
     settings: Settings, db: Database, gateway: Gateway | None, clock: Clock, registry: CollectorRegistry
 ) -> Reconciler:
     return Reconciler(db=db, gateway=gateway, policy=settings.policy(), clock=clock, registry=registry)
+
+
+def build_loops(reconciler: Reconciler, clock: Clock) -> Loops:
+    """What runs in the background of one process."""
+    return Loops([Loop("reconciler", reconciler.run, lambda: reconciler.last_pass_at, _SILENT_FOR)], clock)
 
 
 def open_storage(settings: Settings) -> Database:

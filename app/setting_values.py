@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 from app.receiver.signature import Secret, parse_secrets
 
 LogFormat = Literal["json", "console"]
+Track = Literal["created", "all"]
 
 _DATABASE_REMEDY = "it should be sqlite:///path/to/file.db or postgresql://user:password@host:5432/name"
 _SQLITE = "sqlite:///"
@@ -103,6 +104,35 @@ def parse_grace(text: str) -> timedelta:
     if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,6})?", text) or float(text) > _LONGEST.total_seconds():
         raise ValueError(f"is {text!r}; it should be a number of seconds, at most ten years, without a unit")
     return timedelta(seconds=float(text))
+
+
+def parse_days(text: str) -> timedelta:
+    if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= _LONGEST.days:
+        raise ValueError(f"is {text!r}; it should be a whole number of days, from 1 to {_LONGEST.days}")
+    return timedelta(days=int(text))
+
+
+def parse_track(text: str) -> Track:
+    match text:
+        case "created" | "all":
+            return text
+        case _:
+            raise ValueError(f"is {text!r}; it should be created or all")
+
+
+def parse_alert_urls(text: str) -> tuple[str, ...]:
+    urls = tuple(dict.fromkeys(text.split()))
+    if not all(re.fullmatch(r"[a-z][a-z0-9+.-]*://\S+", url, re.IGNORECASE) for url in urls):
+        raise ValueError(
+            "is not a list of Apprise URLs; it should be addresses such as slack://… or mailto://…, separated by spaces"
+        )
+    return urls
+
+
+def parse_alert_secret(text: str) -> str:
+    if len(parse_secrets(text)) != 1:
+        raise ValueError("holds several secrets; it should be one (whsec_…)")
+    return text
 
 
 def parse_log_format(text: str) -> LogFormat:

@@ -18,7 +18,8 @@ FILES = sorted(APP.rglob("*.py"))
 
 # An outside thing, and the only places that may touch it.
 OWNERS = {
-    "svix": ("app/sandbox/",),
+    "svix": ("app/sandbox/", "app/alerts/"),
+    "apprise": ("app/alerts/",),
     "standardwebhooks": ("app/receiver/signature.py", "app/sandbox/"),
     "sqlalchemy": ("app/storage/",),
     "alembic": ("app/storage/",),
@@ -27,7 +28,7 @@ OWNERS = {
     "sqlite3": ("app/storage/",),
     "seam": ("app/seam/",),
     "httpx_retries": ("app/seam/",),
-    "httpx": ("app/seam/", "app/sandbox/", "app/demo.py"),
+    "httpx": ("app/seam/", "app/sandbox/", "app/alerts/", "app/demo.py"),
     "dotenv": ("app/config.py",),
     "fastapi": ("app/api/",),
     "uvicorn": ("app/server.py",),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.config import RESERVED, SETTINGS, Purpose, Settings, SettingsError, load_settings, read_environment
+from app.config import SETTINGS, Purpose, Settings, SettingsError, load_settings, read_environment
 from app.data_folder import prepare_data_folder, secret_key_of
 from app.domain.assessment import Policy
 
@@ -219,7 +219,6 @@ def test_every_setting_has_its_field() -> None:
     [
         ("LATCHWATCH_PROT", "LATCHWATCH_PROT is not a setting of Latchwatch; did you mean LATCHWATCH_PORT?"),
         ("LATCHWATCH_XYZZY_QUUX_ABC", "LATCHWATCH_XYZZY_QUUX_ABC is not a setting of Latchwatch"),
-        *((name, f"{name} has no effect in this version") for name in RESERVED),
     ],
 )
 def test_a_setting_without_effect_is_warned_about(name: str, warning: str) -> None:

@@ -12,6 +12,8 @@ from app.domain.assessment import FlagKind, Severity, Verdict
 from app.domain.codes import CodeType
 
 T = TypeVar("T")
+AlertChange = Literal["opened", "closed", "reminder"]
+AlertState = Literal["pending", "sending", "sent", "dead", "skipped"]
 
 
 def shown(example: dict[str, Any]) -> ConfigDict:
@@ -200,8 +202,8 @@ class AlertEntry(Answer):
     kind: Literal["alert"]
     alert_id: str
     flag_id: str
-    change: Literal["opened", "closed"]
-    state: str
+    change: AlertChange
+    state: AlertState
     attempts: int
     last_error: str | None
 
@@ -258,8 +260,8 @@ class Alert(Answer):
 
     id: str
     flag_id: str
-    change: Literal["opened", "closed"]
-    state: Literal["pending", "sent", "dead"]
+    change: AlertChange
+    state: AlertState
     attempts: int
     next_attempt_at: datetime | None
     last_error: str | None

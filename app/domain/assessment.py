@@ -34,6 +34,8 @@ SAFE_TO_SHARE = frozenset({Verdict.VERIFIED, Verdict.SCHEDULED, Verdict.UNVERIFI
 
 
 class FlagKind(StrEnum):
+    """Each belongs to one code, but for ``webhook_silent``, which is about the service itself."""
+
     REQUEST_LOST = "request_lost"
     MISSED = "missed"
     LINGERING = "lingering"
@@ -45,6 +47,7 @@ class FlagKind(StrEnum):
     STUCK = "stuck"
     DELAYED = "delayed"
     AT_RISK = "at_risk"
+    WEBHOOK_SILENT = "webhook_silent"
 
 
 class Severity(StrEnum):
@@ -64,6 +67,7 @@ SEVERITIES: dict[FlagKind, Severity] = {
     FlagKind.STUCK: Severity.CRITICAL,
     FlagKind.DELAYED: Severity.WARNING,
     FlagKind.AT_RISK: Severity.WARNING,
+    FlagKind.WEBHOOK_SILENT: Severity.CRITICAL,
 }
 
 

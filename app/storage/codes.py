@@ -63,6 +63,7 @@ class CodeRow:
     end_asked_at: datetime | None
     end_sent_at: datetime | None
     refusal: dict[str, Any] | None
+    unanswered_change: dict[str, Any] | None
     replaced_by: str | None
     untracked_at: datetime | None
     read: dict[str, Any] | None

@@ -37,6 +37,8 @@ class FlagRow:
     reason: str
     problem: dict[str, Any] | None
     created_at: datetime
+    remind_at: datetime | None
+    reminders: int
 
 
 async def open_flags_of(conn: AsyncConnection, code_ids: Sequence[str]) -> dict[str, list[FlagRow]]:

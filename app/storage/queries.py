@@ -15,7 +15,7 @@ from app.domain.health import Health
 from app.storage.codes import Case, load_cases
 from app.storage.flags import FlagRow
 from app.storage.health import Place, load_health
-from app.storage.tables import access_codes, alerts, devices, events, flags, unreadable
+from app.storage.tables import access_codes, alert_deliveries, alerts, devices, events, flags, unreadable
 from app.storage.types import UtcDateTime
 
 T = TypeVar("T")
@@ -96,6 +96,8 @@ class UnreadableRow:
 
 @dataclass(frozen=True, slots=True)
 class AlertRow:
+    """``attempts`` and ``last_error`` are those of the channel that took most."""
+
     id: str
     flag_id: str
     change: str
@@ -136,11 +138,31 @@ async def list_flags(conn: AsyncConnection, wanted: FlagFilter, *, after: TimeKe
 
 
 async def list_alerts(conn: AsyncConnection, *, state: str | None, after: TimeKey | None, limit: int) -> Page[AlertRow]:
-    query = select(alerts)
+    query = select_alerts()
     if state is not None:
         query = query.where(alerts.c.state == state)
     found = await _rows(conn, _newest_first(query, alerts.c.created_at, alerts.c.id, after, limit))
     return Page([AlertRow(**row) for row in found[:limit]], _time_place(found, limit))
+
+
+def select_alerts() -> Select[Any]:
+    """The columns of ``AlertRow``."""
+    columns, sent = alerts.c, alert_deliveries.c
+    of_alert = (
+        select(alert_deliveries).where(sent.message_id == columns.message_id).order_by(sent.attempts.desc()).limit(1)
+    )
+    return select(
+        columns.id,
+        columns.flag_id,
+        columns.change,
+        columns.state,
+        func.coalesce(of_alert.with_only_columns(sent.attempts).scalar_subquery(), 0).label("attempts"),
+        func.coalesce(
+            columns.next_attempt_at, of_alert.with_only_columns(sent.next_attempt_at).scalar_subquery()
+        ).label("next_attempt_at"),
+        of_alert.with_only_columns(sent.last_error).scalar_subquery().label("last_error"),
+        columns.created_at,
+    )
 
 
 async def list_events(conn: AsyncConnection, wanted: EventFilter, *, after: int | None, limit: int) -> Page[EventRow]:

@@ -66,6 +66,8 @@ access_codes = Table(
     Column("end_asked_at", UtcDateTime),
     Column("end_sent_at", UtcDateTime),  # Seam accepted the delete call
     Column("refusal", Json),  # {status, type, message} of Seam's refusal
+    # A change whose call left and whose answer is not known: {sent_at, pin, type, starts_at, ends_at}, if changed
+    Column("unanswered_change", Json),
     Column("replaced_by", ByteString),
     Column("untracked_at", UtcDateTime),
     # reads
@@ -203,6 +205,21 @@ flags = Table(
     Column("reason", Text, nullable=False),
     Column("problem", Json),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("remind_at", UtcDateTime),  # when people are told again, unless somebody acknowledges it
+    Column("reminders", Integer, nullable=False, server_default="0"),  # how often they were
+    Index(  # reminders that are due
+        "ix_flags_remind_at",
+        "remind_at",
+        postgresql_where=text("remind_at IS NOT NULL"),
+        sqlite_where=text("remind_at IS NOT NULL"),
+    ),
+    Index(  # one open flag of the service itself for each kind
+        "uq_flags_open_of_service",
+        "kind",
+        unique=True,
+        postgresql_where=text("closed_at IS NULL AND code_id IS NULL"),
+        sqlite_where=text("closed_at IS NULL AND code_id IS NULL"),
+    ),
     Index(  # one open flag for each code and kind
         "uq_flags_open",
         "code_id",
@@ -215,19 +232,59 @@ flags = Table(
     Index("ix_flags_created_at", "created_at", "id"),  # list order
 )
 
-# The outbox: what people must be told. Written with the flag, delivered afterwards.
+# The outbox: what people must be told. Written in the commit that changes the flag, composed into messages afterwards.
 alerts = Table(
     "alerts",
     metadata,
     Column("id", ByteString, primary_key=True),  # the stable key: one flag, one change
     Column("flag_id", ByteString, ForeignKey("flags.id"), nullable=False),
-    Column("change", String, nullable=False),  # opened | closed
+    Column("change", String, nullable=False),  # opened | closed | reminder
+    # pending: not composed yet; sending: in a message on its way; sent: on every channel; dead: given up on one;
+    # skipped: there was no channel, or the flag closed within its first seconds
+    Column("state", String, nullable=False),
+    Column("message_id", ByteString, ForeignKey("alert_messages.id")),
+    Column("next_attempt_at", UtcDateTime),  # while pending: when it is composed
+    Column("created_at", UtcDateTime, nullable=False),
+    Index("ix_alerts_flag_id", "flag_id"),  # timeline
+    Index("ix_alerts_message_id", "message_id"),  # the alerts that a message tells
+    Index("ix_alerts_created_at", "created_at", "id"),  # list order
+    Index(  # composing
+        "ix_alerts_next_attempt_at",
+        "next_attempt_at",
+        postgresql_where=text("next_attempt_at IS NOT NULL"),
+        sqlite_where=text("next_attempt_at IS NOT NULL"),
+    ),
+)
+
+# What is told as one: the alerts of flags that have one cause on one lock or account. Its content never changes.
+alert_messages = Table(
+    "alert_messages",
+    metadata,
+    Column("id", ByteString, primary_key=True),  # the key under which receivers know it, however often it is sent
+    Column("content", Json, nullable=False),  # see docs/alerts.md
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+# One message on one channel: each has its own attempts, so that a slow or dead channel delays no other.
+alert_deliveries = Table(
+    "alert_deliveries",
+    metadata,
+    Column("message_id", ByteString, ForeignKey("alert_messages.id"), primary_key=True),
+    Column("channel", ByteString, primary_key=True),  # a name that holds no secret
     Column("state", String, nullable=False),  # pending | sent | dead
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("next_attempt_at", UtcDateTime),
+    Column("leased_until", UtcDateTime),
     Column("last_error", String),
     Column("created_at", UtcDateTime, nullable=False),
-    Index("ix_alerts_flag_id", "flag_id"),  # timeline
+    Column("sent_at", UtcDateTime),
+    Index(  # claims of one channel
+        "ix_alert_deliveries_channel_next_attempt_at",
+        "channel",
+        "next_attempt_at",
+        postgresql_where=text("next_attempt_at IS NOT NULL"),
+        sqlite_where=text("next_attempt_at IS NOT NULL"),
+    ),
 )
 
 api_tokens = Table(
@@ -278,7 +335,53 @@ intake = Table(
     Column("id", Integer, primary_key=True),
     Column("proven_until", UtcDateTime),
     Column("last_delivery_at", UtcDateTime),
-    Column("backfilled", Integer, nullable=False, server_default="0"),
+    Column("backfilled", Integer, nullable=False, server_default="0"),  # events that only the backfill found
+    Column("lost", Integer, nullable=False, server_default="0"),  # those of them that prove that a webhook got lost
+    Column("lost_at", UtcDateTime),  # when the last of them was made
+    Column("compared_at", UtcDateTime),  # when the backfill last got through (our clock)
+    Column("compare_failure", String),  # why it did not since
+    Column("seam_event_at", UtcDateTime),  # the newest event that Seam was seen to have
     Column("first_token_printed", Boolean, nullable=False, server_default=text("false")),
     Column("key_check", LargeBinary),  # HMAC of a fixed text: notices a changed SECRET_KEY
+)
+
+# Work that one replica does at a time: whoever holds the lease.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", ByteString, primary_key=True),
+    Column("holder", String, nullable=False),
+    Column("leased_until", UtcDateTime, nullable=False),
+)
+
+# What became of deliveries that left no row of their own, and which secret the genuine ones were signed with.
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("outcome", ByteString, primary_key=True),  # verified | rejected
+    Column("detail", ByteString, primary_key=True),  # the label of the secret | the reason
+    Column("count", BigId, nullable=False, server_default="0"),
+    Column("last_at", UtcDateTime, nullable=False),
+)
+
+# Codes that Seam mentioned and that are not known yet, with LATCHWATCH_TRACK=all: each is read once, and then watched.
+mentions = Table(
+    "mentions",
+    metadata,
+    Column("access_code_id", ByteString, primary_key=True),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Index("ix_mentions_due_at", "due_at"),  # claims
+)
+
+# The webhooks that Latchwatch made at Seam, and which secret each has.
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("webhook_id", ByteString, primary_key=True),
+    Column("url", String, nullable=False),
+    Column("secret_label", String),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("retired_at", UtcDateTime),  # another one took its place
+    Column("deleted_at", UtcDateTime),
 )

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, RowMapping, Select, and_, false, literal, 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.storage.codes import CodeRow
-from app.storage.queries import Page
+from app.storage.queries import Page, select_alerts
 from app.storage.tables import alerts, audit_log, events, flags, transitions
 from app.storage.types import UtcDateTime
 
@@ -164,7 +164,7 @@ _SOURCES = (
         5,
         alerts.c.created_at,
         alerts.c.id,
-        lambda code: select(alerts).join(flags, flags.c.id == alerts.c.flag_id).where(flags.c.code_id == code.id),
+        lambda code: select_alerts().join(flags, flags.c.id == alerts.c.flag_id).where(flags.c.code_id == code.id),
         _alert,
     ),
 )

@@ -33,7 +33,7 @@ class EventQuery(PageQuery):
 
 
 class AlertQuery(PageQuery):
-    state: Literal["pending", "sent", "dead"] | None = None
+    state: schemas.AlertState | None = None
 
 
 @router.get("/events", tags=["events"], summary="List events, the newest arrival first")
