@@ -49,6 +49,14 @@ lock: $(VENV)/.dev ## renew the hashed locks from pyproject.toml (LOCK_FLAGS=--u
 		$(COMPILE) --output-file requirements-bench.lock --constraint requirements.lock --constraint requirements-dev.lock -
 	@echo "locked; run make test"
 
+.PHONY: bench
+bench: $(VENV)/.bench benchmarks/contestants/fastify/node_modules ## ingest and promises, measured beside others, into benchmarks/results (ARGS="--rounds 1")
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+# One contestant is written for Node; without it, that one is left out and the report says so.
+benchmarks/contestants/fastify/node_modules: benchmarks/contestants/fastify/package-lock.json
+	@if command -v npm >/dev/null; then npm ci --silent --no-audit --no-fund --prefix benchmarks/contestants/fastify; fi
+
 .PHONY: migrate
 migrate: $(VENV)/.run ## bring the database of DATABASE_URL up to date
 	@$(BIN)/latchwatch migrate
