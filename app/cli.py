@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import click
 
+from app.cli_base import read_settings as _settings
+from app.cli_seam import COMMANDS as SEAM_COMMANDS
 from app.clock import utc_now
-from app.config import Purpose, Settings, SettingsError, load_settings, read_environment
+from app.config import Purpose, SettingsError
 from app.demo import run_demo
 from app.main import open_current, open_storage, serve, work
+from app.registration import RegistrationError
 from app.sandbox import SandboxError, SandboxSettings, create_sandbox
+from app.seam.errors import SeamError
 from app.server import listen, run, serve_http, stop_on_signals
+from app.status import describe_status, status_as_json
 from app.storage.errors import DatabaseUrlInvalid, SchemaAhead, StorageError
 from app.storage.migrate import migrate
 from app.storage.summary import Summary, summarize
 from app.storage.tokens import Scope, TokenRow, create_token, list_tokens, revoke_token
+from app.storage.vitals import Vitals, read_vitals
 from app.telemetry import configure_logging
 
 _PORT = click.IntRange(0, 65535)
@@ -35,6 +40,9 @@ class _Group(click.Group):
         except (SettingsError, SandboxError, DatabaseUrlInvalid, SchemaAhead) as error:
             click.echo(str(error), err=True)
             ctx.exit(2)
+        except (RegistrationError, SeamError) as error:
+            click.echo(str(error), err=True)
+            ctx.exit(1)
         except StorageError as error:
             click.echo(f"DATABASE_URL: {error}", err=True)
             ctx.exit(1)
@@ -47,6 +55,10 @@ def main() -> None:
 
     Settings come from the environment and from .env: see docs/settings.md.
     """
+
+
+for _command in SEAM_COMMANDS:
+    main.add_command(_command)
 
 
 @main.command("serve")
@@ -195,26 +207,19 @@ def revoke_token_command(token_id: str) -> None:
 @main.command("status")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status_command(as_json: bool) -> None:
-    """Tell how things stand: codes by verdict, open flags, arrivals, and when Seam was last heard."""
+    """Tell how things stand: codes, flags, arrivals; what is proven and lost; secrets, alerts, and the queue."""
     settings = _settings(Purpose.DATABASE)
 
-    async def command() -> Summary:
+    async def command() -> tuple[Summary, Vitals]:
         async with AsyncExitStack() as stack:
             db = await open_current(settings, stack)
             async with db.read() as connection:
-                return await summarize(connection, utc_now())
+                return await summarize(connection, now), await read_vitals(connection, now)
 
-    summary = asyncio.run(command())
-    if as_json:
-        click.echo(json.dumps(dataclasses.asdict(summary), default=str, indent=2))
-    else:
-        click.echo("\n".join(_describe(summary)))
-
-
-def _settings(purpose: Purpose) -> Settings:
-    settings = load_settings(read_environment(), purpose)
-    configure_logging(settings.log_format)
-    return settings
+    now = utc_now()
+    summary, vitals = asyncio.run(command())
+    tell = status_as_json if as_json else describe_status
+    click.echo(tell(summary, vitals, now))
 
 
 def _describe_token(token: TokenRow) -> str:
@@ -228,20 +233,6 @@ def _describe_token(token: TokenRow) -> str:
         state = "live"
     scopes = ",".join(sorted(scope.value for scope in token.scopes))
     return f"{token.id}  {state:<25}  {scopes:<22}  {token.name}"
-
-
-def _describe(summary: Summary) -> list[str]:
-    last = summary.intake.last_delivery_at
-    return [
-        f"codes       {_counts(summary.codes)}",
-        f"open flags  {_counts(summary.flags)}",
-        f"arrivals    {_counts(summary.arrivals)}",
-        f"last news   {'never' if last is None else f'{last:%Y-%m-%d %H:%M:%S}Z'}",
-    ]
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()) if count) or "none"
 
 
 if __name__ == "__main__":

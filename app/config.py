@@ -252,6 +252,11 @@ class Settings:
         """The file of the SQLite database; ``None`` with PostgreSQL."""
         return sqlite_path(self.database_url)
 
+    @property
+    def webhook_url(self) -> str | None:
+        """Where Seam is to send webhooks, as far as the public address is known."""
+        return None if self.public_url is None else f"{self.public_url}/webhooks/seam"
+
     def policy(self) -> Policy:
         return Policy(**{each.name: getattr(self, each.name) for each in fields(Policy)})
 

@@ -204,7 +204,7 @@ def _announce(settings: Settings, listener: socket.socket, db: Database, backgro
     log.info(
         "serving",
         address=f"http://{host}:{port}",
-        webhook_url=f"{settings.public_url or f'http://{host}:{port}'}/webhooks/seam",
+        webhook_url=settings.webhook_url or f"http://{host}:{port}/webhooks/seam",
         database=db.place,
         background=background,
     )

@@ -28,12 +28,12 @@ OWNERS = {
     "sqlite3": ("app/storage/",),
     "seam": ("app/seam/",),
     "httpx_retries": ("app/seam/",),
-    "httpx": ("app/seam/", "app/sandbox/", "app/alerts/", "app/demo.py"),
+    "httpx": ("app/seam/", "app/sandbox/", "app/alerts/", "app/demo.py", "app/doctor/probe.py"),
     "dotenv": ("app/config.py",),
     "fastapi": ("app/api/",),
     "uvicorn": ("app/server.py",),
     "uvloop": ("app/server.py",),
-    "click": ("app/cli.py", "app/main.py", "app/demo.py"),
+    "click": ("app/cli.py", "app/cli_base.py", "app/cli_seam.py", "app/main.py", "app/demo.py"),
 }
 
 # A function or attribute that reaches outside, and the only places that may name it.

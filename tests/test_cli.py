@@ -16,7 +16,8 @@ from app.cli import main
 from tests.processes import SECRET, Process, get, latchwatch, started, taken_port
 
 KEY = "0123456789abcdef" * 4
-ALL_COMMANDS = ["serve", "work", "migrate", "demo", "sandbox", "tokens", "status"]
+SEAM_COMMANDS = ["register-webhook", "rotate-secret", "doctor"]
+ALL_COMMANDS = ["serve", "work", "migrate", "demo", "sandbox", "tokens", "status", *SEAM_COMMANDS]
 
 
 def serving_at(process: Process) -> str:
@@ -187,7 +188,18 @@ def test_status_tells_the_same_to_people_and_programs(tmp_path: Path) -> None:
     told = latchwatch("status", folder=tmp_path)
     assert re.search(r"^codes +none$", told.stdout, re.MULTILINE)
     assert re.search(r"^last news +never$", told.stdout, re.MULTILINE)
-    assert json.loads(latchwatch("status", "--json", folder=tmp_path).stdout)["intake"]["last_delivery_at"] is None
+    assert re.search(r"^proven +nothing yet$", told.stdout, re.MULTILINE)
+    assert re.search(r"^lost +0 ", told.stdout, re.MULTILINE)
+    assert re.search(r"^alerts +0 unsent, 0 deliveries given up$", told.stdout, re.MULTILINE)
+    assert re.search(r"^due +0 codes$", told.stdout, re.MULTILINE)
+    found = json.loads(latchwatch("status", "--json", folder=tmp_path).stdout)
+    assert (found["intake"]["last_delivery_at"], found["intake"]["gap_seconds"], found["intake"]["lost"]) == (
+        None,
+        None,
+        0,
+    )
+    assert found["due"] == {"count": 0, "since": None, "lag_seconds": 0}
+    assert found["alerts"]["dead_deliveries"] == 0
 
 
 @pytest.mark.parametrize(

@@ -85,4 +85,7 @@ STORED_ONLY = frozenset(
     }
 )
 
+# Sent by `latchwatch doctor` through the public address. It is kept like any unknown type, but it is no word of Seam's.
+PROBE = "latchwatch.probe"
+
 KNOWN = frozenset({*NEWS, *DEVICE_STATES, *ACCOUNT_STATES, *STORED_ONLY, BATTERY_STATUS_CHANGED})

@@ -22,6 +22,7 @@ from app.domain.event_kinds import (
     DEVICE_STATES,
     KNOWN,
     NEWS,
+    PROBE,
 )
 from app.domain.fingerprints import Fingerprinter
 from app.domain.health import AccountFacet, DeviceFacet, State
@@ -91,6 +92,11 @@ class Unreadable:
     """A genuine payload that is no event. ``reason`` is one of ``Reason``."""
 
     reason: str
+
+
+def is_probe(reading: Event | Unreadable) -> bool:
+    """Whether Latchwatch sent it to itself, to see that deliveries get through."""
+    return isinstance(reading, Event) and reading.event_type == PROBE
 
 
 def read_event(

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.domain.events import Event, Unreadable, read_event
+from app.domain.events import Event, Unreadable, is_probe, read_event
 from app.domain.fingerprints import Fingerprinter
 from app.receiver.answers import KEPT, NOT_GENUINE, ONLY_POST, TO_SHED, TO_UNREAD, UNAVAILABLE, Answer
 from app.receiver.body import BodyLimits, BodyReader, Unread, Upload
@@ -81,7 +81,6 @@ class WebhookEndpoint:
         if isinstance(proof, Rejection):
             self._note(proof.reason, now)
             return NOT_GENUINE
-        self._metrics.verified.labels(proof.secret).inc()
         return await self._keep(proof, body, now)
 
     async def _keep(self, proof: Verified, body: bytes, now: datetime) -> Answer:
@@ -90,6 +89,8 @@ class WebhookEndpoint:
         if shed is not None:
             return TO_SHED[shed]
         reading = self._read(body, proof.delivery_id, now)
+        if not is_probe(reading):  # of our own making: no proof that a webhook at Seam has this secret
+            self._metrics.verified.labels(proof.secret).inc()
         digest = self._fingerprinter.digest(body)
         delivery = Delivery(proof.delivery_id, now, len(body), digest, reading, "webhook")
         result = await self._committer.submit(delivery)

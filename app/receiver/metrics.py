@@ -26,7 +26,7 @@ class ReceiverMetrics:
         )
         self.verified = Counter(
             "latchwatch_webhook_verified",
-            "Genuine deliveries by the label of the secret that they were signed with",
+            "Genuine deliveries of Seam's that were taken, by the label of the secret that they were signed with",
             ["secret"],
             registry=registry,
         )

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.events import Unreadable
+from app.domain.events import Unreadable, is_probe
 from app.storage.engine import Database, Dialect
 from app.storage.errors import RefusedByDatabase, StorageConflict
 from app.storage.inbox_marks import mark_due, note_arrivals
@@ -90,10 +90,15 @@ async def _store(db: Database, deliveries: Sequence[Delivery]) -> list[Outcome]:
         await mark_due(connection, db.dialect, marks(events), max(delivery.received_at for delivery in deliveries))
         await note_arrivals(
             connection,
-            delivered_at=max((each.received_at for each in deliveries if each.source == "webhook"), default=None),
+            delivered_at=max((each.received_at for each in deliveries if _is_of_seam(each)), default=None),
             backfilled=sum(entry.source == "backfill" for entry in new),
         )
     return _outcomes(batch, {event.event_id for event in events})
+
+
+def _is_of_seam(delivery: Delivery) -> bool:
+    """A sign of life of the webhook at Seam."""
+    return delivery.source == "webhook" and not is_probe(delivery.reading)
 
 
 async def _insert_new(connection: AsyncConnection, dialect: Dialect, batch: Batch) -> list[Entry]:

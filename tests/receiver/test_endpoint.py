@@ -177,6 +177,16 @@ async def test_the_secret_in_use_is_counted_by_its_label(post: Post) -> None:
     assert post.station.sample("latchwatch_webhook_verified_total", secret=secret.label) == 1
 
 
+async def test_a_probe_of_our_own_is_kept_and_is_no_use_of_the_secret(post: Post) -> None:
+    body = json.dumps({"event_type": "latchwatch.probe", "event_id": "probe"}).encode()
+    exchange = await genuine(body).run(post.endpoint)
+
+    (secret,) = post.endpoint._secrets
+    assert exchange.status == 204
+    assert post.station.inbox.kept == ["msg_1"]
+    assert post.station.sample("latchwatch_webhook_verified_total", secret=secret.label) == 0
+
+
 async def test_a_client_that_goes_away_after_its_body_loses_nothing(post: Post) -> None:
     """Some servers then cancel the request."""
     post.station.inbox.gate.clear()

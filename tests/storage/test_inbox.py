@@ -232,6 +232,7 @@ async def test_the_last_delivery_is_known_to_the_second(db: Database) -> None:
     assert await arrive(2, event("e2")) == after(2), "a duplicate arrived as well"
     assert await arrive(4, Unreadable("not_json")) == after(4)
     assert await arrive(6, event("e3"), source="backfill") == after(4), "nobody delivered that"
+    assert await arrive(7, event("e5", event_type="latchwatch.probe")) == after(4), "our own probe is no word of Seam's"
     assert await arrive(1, event("e4")) == after(4), "never backwards"
 
 
