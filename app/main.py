@@ -23,6 +23,7 @@ from app.receiver.committer import Committer
 from app.receiver.endpoint import WebhookEndpoint, put_in_front
 from app.receiver.metrics import ReceiverMetrics
 from app.reconciler.loop import Reconciler
+from app.reconciler.mentions import Mentions
 from app.seam.gateway import Gateway
 from app.server import listen, serve_http, stop_on_signals
 from app.storage.engine import Database, open_database
@@ -67,7 +68,8 @@ async def work(settings: Settings, clock: Clock) -> None:
             stack.push_async_callback(gateway.aclose)
         log.info("working", database=db.place, warnings=list(settings.warnings), asks_seam=gateway is not None)
         reconciler = build_reconciler(settings, db, gateway, clock, create_registry())
-        loops = build_loops(reconciler, clock)
+        mentions = build_mentions(settings, db, gateway, clock, reconciler)
+        loops = build_loops(reconciler, mentions, clock)
         loops.start()
         stack.push_async_callback(loops.stop)
         await stop.wait()
@@ -91,10 +93,13 @@ class Service:
         fingerprinter = Fingerprinter(secret_key_of(settings))
         self._gateway = build_gateway(settings, fingerprinter, clock)
         self._reconciler = build_reconciler(settings, db, self._gateway, clock, registry)
-        self._loops = build_loops(self._reconciler, clock)
+        mentions = build_mentions(settings, db, self._gateway, clock, self._reconciler)
+        self._loops = build_loops(self._reconciler, mentions, clock)
         metrics = ReceiverMetrics(registry)
         self._committer = Committer(
-            functools.partial(store_batch, db), metrics=metrics, on_stored=self._reconciler.wake
+            functools.partial(store_batch, db, track_all=settings.track == "all"),
+            metrics=metrics,
+            on_stored=self._reconciler.wake,
         )
         endpoint = WebhookEndpoint(
             secrets=settings.webhook_secrets,
@@ -156,9 +161,25 @@ def build_reconciler(
     return Reconciler(db=db, gateway=gateway, policy=settings.policy(), clock=clock, registry=registry)
 
 
-def build_loops(reconciler: Reconciler, clock: Clock) -> Loops:
+def build_mentions(
+    settings: Settings, db: Database, gateway: Gateway | None, clock: Clock, reconciler: Reconciler
+) -> Mentions:
+    return Mentions(
+        db=db,
+        gateway=gateway,
+        clock=clock,
+        track_all=settings.track == "all",
+        on_tracked=reconciler.wake,
+    )
+
+
+def build_loops(reconciler: Reconciler, mentions: Mentions, clock: Clock) -> Loops:
     """What runs in the background of one process."""
-    return Loops([Loop("reconciler", reconciler.run, lambda: reconciler.last_pass_at, _SILENT_FOR)], clock)
+    loops = [
+        Loop("reconciler", reconciler.run, lambda: reconciler.last_pass_at, _SILENT_FOR),
+        Loop("mentions", mentions.run, lambda: mentions.last_pass_at, _SILENT_FOR),
+    ]
+    return Loops(loops, clock)
 
 
 def open_storage(settings: Settings) -> Database:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 
 from app.api import examples
 from app.api.problems import invalid_fields
+from app.domain.codes import CodeType
 
 MOST_METADATA = 50
 LONGEST_VALUE = 500
@@ -135,6 +136,54 @@ class CreateAccessCode(Body):
             value = getattr(self, field)
             if value is not None and pin in str(value):
                 yield field, "must not contain the PIN"
+
+
+class ChangeAccessCode(Body):
+    """What is left out stays as it is. ``null`` clears ``reference``, ``metadata`` and ``set_within_seconds``."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.CHANGE]})
+
+    name: Annotated[Text | None, Field(max_length=200)] = None
+    code: Annotated[PinText | None, Field(description="A new PIN, 4 to 12 digits.", repr=False)] = None
+    type: Annotated[
+        CodeType | None, Field(description="`ongoing` drops the window; `time_bound` needs both its ends.")
+    ] = None
+    starts_at: UtcTime | None = None
+    ends_at: UtcTime | None = None
+    reference: Annotated[Text | None, Field(max_length=200)] = None
+    metadata: Metadata | None = None
+    set_within_seconds: Annotated[StrictInt | None, Field(ge=1, le=LONGEST_SET_WITHIN)] = None
+
+    def check(self) -> None:
+        """What no single field can tell. Raises ``InvalidInput`` naming the fields."""
+        if not self.model_fields_set:
+            raise invalid_fields([{"field": "body", "message": "must name what to change"}])
+        errors = [{"field": field, "message": message} for field, message in self._contradictions()]
+        if errors:
+            raise invalid_fields(errors)
+
+    def asked_of_seam(self) -> frozenset[str]:
+        """The fields that Seam has to be told of."""
+        return frozenset(self.model_fields_set) & _AT_SEAM
+
+    def own(self) -> dict[str, Any]:
+        """The fields that only Latchwatch knows, with their new values."""
+        return {name: getattr(self, name) for name in _OWN if name in self.model_fields_set}
+
+    def _contradictions(self) -> Iterator[tuple[str, str]]:
+        for field in sorted(self.asked_of_seam()):
+            if getattr(self, field) is None:
+                yield field, "must not be null; leave it out to keep it"
+        if self.type is CodeType.ONGOING:
+            for field in ("starts_at", "ends_at"):
+                if getattr(self, field) is not None:
+                    yield field, "is for time-bound codes; an ongoing one has no window"
+        if self.starts_at is not None and self.ends_at is not None and self.ends_at <= self.starts_at:
+            yield "ends_at", "must be after starts_at"
+
+
+_AT_SEAM = frozenset({"name", "code", "type", "starts_at", "ends_at"})
+_OWN = ("reference", "metadata", "set_within_seconds")
 
 
 class TrackAccessCodes(Body):

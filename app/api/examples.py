@@ -38,6 +38,8 @@ FLAG: Example = {
     "problem": PROBLEM_FACTS,
 }
 
+CHANGE: Example = {"ends_at": "2026-12-05T12:00:00Z", "reference": "reservation-8812"}
+
 ACCESS_CODE: Example = {
     "id": _CODE_ID,
     "access_code_id": _ACCESS_CODE_ID,

@@ -5,7 +5,8 @@ LatchwatchError
 │   ├── Unauthenticated         401
 │   ├── MissingScope            403
 │   ├── NotFound                404
-│   ├── Conflict                409: DuplicatePin, CannotTakeCodes, OfflineCode, NotAtSeamYet, NotTracked, KeyInFlight
+│   ├── Conflict                409: DuplicatePin, CannotTakeCodes, OfflineCode, NotAtSeamYet, NotTracked, KeyInFlight,
+│   │                                CannotChange, NoBackup, ChangeUnanswered
 │   ├── InvalidInput            422: KeyReused
 │   ├── SeamSaidNo              502: Seam refused, or was not reached; nothing was made
 │   └── SeamNotConfigured       503
@@ -33,6 +34,7 @@ MEDIA_TYPE = "application/problem+json"
 STORAGE_RETRY_AFTER = timedelta(seconds=5)
 UNREACHED_RETRY_AFTER = timedelta(seconds=10)
 IN_FLIGHT_RETRY_AFTER = timedelta(seconds=2)
+UNANSWERED_RETRY_AFTER = timedelta(seconds=5)
 
 
 class ApiError(LatchwatchError):
@@ -108,6 +110,25 @@ class NotAtSeamYet(Conflict):
 class NotTracked(Conflict):
     type: ClassVar[str] = "not-tracked"
     title: ClassVar[str] = "This code is not watched any more"
+
+
+class CannotChange(Conflict):
+    type: ClassVar[str] = "cannot-change"
+    title: ClassVar[str] = "This code cannot be changed any more"
+
+
+class NoBackup(Conflict):
+    type: ClassVar[str] = "no-backup"
+    title: ClassVar[str] = "There is no backup code for this code"
+
+
+class ChangeUnanswered(Conflict):
+    type: ClassVar[str] = "change-unanswered"
+    title: ClassVar[str] = "An earlier change has no answer yet"
+
+    def __init__(self) -> None:
+        told = "It is being found out whether Seam took it. Send this one again after Retry-After."
+        super().__init__(told, headers=retry_after(UNANSWERED_RETRY_AFTER))
 
 
 class KeyInFlight(Conflict):

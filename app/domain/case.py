@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.domain.assessment import FlagKind, Policy, Problem, Verdict
+from app.domain.changes import awaits_pin, awaits_window
 from app.domain.codes import Code, Reads
 from app.domain.deadlines import asked_at, preload_deadline, set_deadline
 from app.domain.facts import Facts, Step, last_snapshot, read_since
@@ -59,8 +60,24 @@ class Case:
         return facts.was_on and facts.is_off and facts.off is not None and facts.off.at >= self.asked_at
 
     @property
+    def awaits_pin(self) -> bool:
+        return awaits_pin(self.code, self.signals, self.reads)
+
+    @property
+    def awaits_window(self) -> bool:
+        return awaits_window(self.code, self.signals, self.reads)
+
+    @property
+    def holds_the_old(self) -> bool:
+        """Whether what waits in the lock's memory is from before a change."""
+        newest = self.facts.newest
+        in_memory = newest is not None and newest.step is Step.SCHEDULED
+        return in_memory and (self.awaits_pin or self.awaits_window)
+
+    @property
     def is_scheduled(self) -> bool:
-        return self.facts.newest is not None and self.facts.newest.step is Step.SCHEDULED
+        newest = self.facts.newest
+        return newest is not None and newest.step is Step.SCHEDULED and not self.holds_the_old
 
     @property
     def first_read_off(self) -> datetime | None:

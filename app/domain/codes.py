@@ -28,6 +28,7 @@ class Code:
 
     ``asked_at`` is on Seam's clock (the ``Date`` of the answer that accepted this intent), ``requested_at`` on ours.
     ``window_changed`` and ``pin_changed`` tell that this intent came from a change, which needs its own confirmation.
+    ``replaced_by`` is Seam's id of the backup code that is in use instead.
     """
 
     binding: Binding
@@ -46,12 +47,16 @@ class Code:
     is_one_time_use: bool = False
     schedules_natively: bool | None = None
     set_within: timedelta | None = None
+    replaced_by: str | None = None
     refusal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Seam's access code object, PINs replaced by fingerprints. ``None`` means that Seam did not say."""
+    """Seam's access code object, PINs replaced by fingerprints. ``None`` means that Seam did not say.
+
+    Name, PIN and window are those that Seam has accepted: an update that is pending counts as made.
+    """
 
     access_code_id: str
     device_id: str | None = None
@@ -69,6 +74,7 @@ class Snapshot:
     warnings: tuple[Issue, ...] = ()
     is_managed: bool = True
     is_backup: bool = False
+    is_backup_available: bool | None = None
     is_scheduled_on_device: bool | None = None
     is_offline: bool = False
     is_one_time_use: bool = False

@@ -55,7 +55,8 @@ _PIN_NEWS = (NewsKind.SET, NewsKind.SCHEDULED, NewsKind.CODE_CHANGED)
 @dataclass(frozen=True, slots=True)
 class Facts:
     """``on`` and ``off`` are the newest of each; ``newest`` is the newest mark of all five steps. ``gone_at`` is when
-    Seam's object itself was deleted or found absent, if nothing put the code on the lock after that.
+    Seam's object itself was deleted or found absent under the present intent, if nothing put the code on the lock
+    after that.
 
     ``tied_at`` is the moment at which two different steps were reported at once. ``wrong_pin_since`` is when the
     newest word on the PIN told of another one than asked.
@@ -93,7 +94,7 @@ def gather(code: Code, signals: Signals, reads: Reads, health: Health) -> Facts:
     return Facts(
         on=on,
         off=_newest(mark for mark in marks if mark.step is Step.OFF),
-        gone_at=_gone_at(signals, reads, on),
+        gone_at=_gone_at(code, signals, reads, on),
         newest=_newest(iter(marks)),
         tied_at=_tie(from_news),
         blind=_newest(_blinding_marks(reads, health)),
@@ -178,9 +179,10 @@ def _blind(at: datetime, what: str) -> Mark:
     return Mark(at, Step.OFF, what, at)
 
 
-def _gone_at(signals: Signals, reads: Reads, on: Mark | None) -> datetime | None:
+def _gone_at(code: Code, signals: Signals, reads: Reads, on: Mark | None) -> datetime | None:
     moments = [at for at in (signals.at(NewsKind.DELETED), reads.seen_absent_at) if at is not None]
-    gone_at = max(moments, default=None)
+    # Seam has accepted the present intent: what was gone before that has come back.
+    gone_at = max((at for at in moments if code.asked_at is None or at >= code.asked_at), default=None)
     return gone_at if gone_at is None or on is None or gone_at >= on.at else None
 
 

@@ -47,7 +47,7 @@ _ACCOUNT_STATES = {
 
 def permanent_trouble(issues: Sequence[Issue], health: Health, reads: Reads, asked_at: datetime) -> Risk | None:
     """What will not go away by itself, however long before the start; ``None`` when there is no such thing."""
-    if reads.last is not None and reads.last.snapshot is None:
+    if reads.last is not None and reads.last.snapshot is None and reads.last.at >= asked_at:
         return Risk("Seam does not have the code any more", reads.last.at, remedies.ABSENT)
     state = next(_in_states(health, _LASTING_STATES), None)
     if state is not None:

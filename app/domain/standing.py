@@ -12,7 +12,6 @@ from app.domain.deadlines import preload_deadline
 from app.domain.facts import Step, last_snapshot, pending_update, read_since, unreadable_since
 from app.domain.news import NewsKind
 from app.domain.problems import problem_of
-from app.domain.reads import UPDATING_PIN, UPDATING_WINDOW, shows_on
 from app.domain.risks import dead_before_start, permanent_trouble, risks
 
 
@@ -20,9 +19,10 @@ def replaced(case: Case) -> Finding | None:
     pulled = case.signals.latest.get(NewsKind.BACKUP_PULLED)
     snapshot = last_snapshot(case.reads)
     in_read = snapshot.pulled_backup_access_code_id if snapshot else None
-    if pulled is None and in_read is None:
+    if pulled is None and in_read is None and case.code.replaced_by is None:
         return None
-    since = pulled.occurred_at if pulled else case.asked_at
+    read_at = case.reads.last.at if in_read is not None and case.reads.last is not None else case.now
+    since = pulled.occurred_at if pulled else read_at
     return Finding(
         Verdict.REPLACED,
         "A backup code is in use instead: the guest needs the other PIN.",
@@ -106,10 +106,9 @@ def _changed_in_vendor_app(case: Case) -> tuple[str, datetime] | None:
 
 
 def _unconfirmed_change(case: Case) -> tuple[str, datetime] | None:
-    code = case.code
-    if code.pin_changed and not _is_confirmed(case, NewsKind.CODE_CHANGED, UPDATING_PIN):
+    if case.awaits_pin:
         return "The new PIN is not confirmed: the old one is still on the lock.", case.asked_at
-    if code.window_changed and not _is_confirmed(case, NewsKind.TIME_FRAME_CHANGED, UPDATING_WINDOW):
+    if case.awaits_window:
         return "The new window is not confirmed: the old one is still on the lock.", case.asked_at
     if pending_update(case.reads) and case.reads.last is not None:
         kinds = (NewsKind.CODE_CHANGED, NewsKind.TIME_FRAME_CHANGED, NewsKind.SET)
@@ -117,16 +116,6 @@ def _unconfirmed_change(case: Case) -> tuple[str, datetime] | None:
         if max(moments, default=case.asked_at) <= case.reads.last.at:
             return "A change is pending at Seam: the old PIN or window is still on the lock.", case.reads.last.at
     return None
-
-
-def _is_confirmed(case: Case, kind: NewsKind, mutation: str) -> bool:
-    news = (case.signals.at(kind), case.signals.at(NewsKind.SET))
-    if any(at is not None and at > case.asked_at for at in news):
-        return True
-    last = case.reads.last
-    if last is None or last.snapshot is None or last.at < case.asked_at or not shows_on(last.snapshot, last.at):
-        return False
-    return mutation not in (last.snapshot.pending or ())
 
 
 def failed(case: Case) -> Finding | None:
@@ -229,8 +218,11 @@ def _missing_preload(case: Case) -> tuple[str, datetime, Problem] | None:
 
 
 def pending(case: Case) -> Finding | None:
-    if not case.has_started and not _being_programmed(case):
+    if not case.has_started and not _being_programmed(case) and not case.holds_the_old:
         return None
+    if case.holds_the_old:
+        reason = "The change is not confirmed: the lock's memory still holds it as it was before."
+        return Finding(Verdict.PENDING, reason, case.asked_at, case.deadline)
     if case.was_taken_off and case.facts.off is not None:
         reason = "It was taken off the lock; Seam is asked whether it comes back."
         return Finding(Verdict.PENDING, reason, case.facts.off.since, case.deadline)

@@ -106,6 +106,8 @@ def _reading_moments(case: Case, finding: Finding) -> Iterator[datetime]:
     if case.facts.tied_at is not None:
         yield case.facts.tied_at + _TICK
     if finding.verdict is Verdict.OUTDATED and finding.deadline is not None:
+        # News of the confirmation may get lost, or be older than the answer that accepted the change.
+        yield min(finding.since + policy.recheck_after, finding.deadline)
         yield finding.deadline
     yield from _changes_elsewhere(case)
 
@@ -113,12 +115,21 @@ def _reading_moments(case: Case, finding: Finding) -> Iterator[datetime]:
 def _changes_elsewhere(case: Case) -> Iterator[datetime]:
     """News of a change through Seam that is newer than the intent: a read brings the new intent in. News that carries
     the very PIN that was asked for is the answer to our own change."""
-    for kind in (NewsKind.CHANGED, NewsKind.CHANGE_REQUESTED, NewsKind.CODE_CHANGED, NewsKind.TIME_FRAME_CHANGED):
+    for kind in _CHANGES:
         change = case.signals.latest.get(kind)
         if change is None or change.occurred_at <= case.asked_at:
             continue
         if not same_pin(change.pin, case.code.pin):
             yield change.occurred_at
+
+
+_CHANGES = (
+    NewsKind.CHANGED,
+    NewsKind.CHANGE_REQUESTED,
+    NewsKind.CODE_CHANGED,
+    NewsKind.NAME_CHANGED,
+    NewsKind.TIME_FRAME_CHANGED,
+)
 
 
 def _moments(case: Case, finding: Finding) -> Iterator[datetime]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from app.domain.assessment import Assessment, Policy
+from app.domain.changes import Outcome, accepted, outcome
 from app.domain.codes import Binding, Code, Read, Reads
 from app.domain.news import NewsKind, Signals
 from app.domain.reads import after_read, renewed_by
@@ -23,6 +24,7 @@ class Seen:
     ``access_code_id`` and ``version`` (of its signals) are what was known before the question left: an answer to a
     question about something else is worth nothing. ``reading`` is ``None`` if the code was not read, or was looked for
     and not found too early for that to mean anything. ``end_sent_at`` is when Seam took the delete call.
+    ``name`` is what the code was called then.
     """
 
     asked: bool = False
@@ -31,6 +33,7 @@ class Seen:
     reading: Reading | None = None
     end_sent_at: datetime | None = None
     end_failure: Unread | None = None
+    name: str | None = None
 
     def is_about(self, case: Case) -> bool:
         return self.access_code_id == case.row.access_code_id
@@ -41,13 +44,15 @@ NOTHING_SEEN = Seen()
 
 def asked_about(case: Case) -> Seen:
     """The state of knowledge before Seam is asked about this code."""
-    return Seen(asked=True, access_code_id=case.row.access_code_id, version=case.signals.version)
+    row = case.row
+    return Seen(asked=True, access_code_id=row.access_code_id, name=row.name, version=case.signals.version)
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """``case`` is the one that was decided on, with what the read renewed of its intent. ``read`` is the answer that
-    counted (``None``: there was none, or it was dropped because news or another intent had overtaken it)."""
+    counted (``None``: there was none, or it was dropped because news or another intent had overtaken it), ``outcome``
+    what it told about a change without an answer."""
 
     case: Case
     assessment: Assessment
@@ -55,6 +60,7 @@ class Decision:
     queueing: Queueing
     read: Read | None
     is_dropped: bool
+    outcome: Outcome | None = None
 
 
 def decide(case: Case, seen: Seen, policy: Policy, now: datetime, spread: Spread = no_spread) -> Decision:
@@ -64,28 +70,56 @@ def decide(case: Case, seen: Seen, policy: Policy, now: datetime, spread: Spread
         seen = NOTHING_SEEN
     reading = seen.reading if seen.version == signals.version else None
     is_dropped = reading is not seen.reading
-    reads, code = row.reads(), row.intent()
+    reads, code, told = row.reads(), row.intent(), None
     if isinstance(reading, Unread):
         reads = reads.failing(now, reading.failure)
     elif reading is not None:
         if _is_current(code, reads, reading):
-            code = renewed_by(code, reading, signals)
+            told = _outcome(case, reading, policy)
+            code = renewed_by(_after_outcome(case, told, reading), reading, signals)
+            row = replace(row, name=_name(row, seen, reading))
         reads = after_read(reads, reading, code, signals)
-    assessment = assess(code, signals, reads, case.health, now, policy)
     row = replace(
         row.with_intent(code),
+        unanswered_change=row.unanswered_change if told is None else None,
         replaced_by=_replaced_by(row, reads, signals),
         end_sent_at=row.end_sent_at or seen.end_sent_at,
     )
+    assessment = assess(row.intent(), signals, reads, case.health, now, policy)
     seen = replace(seen, reading=reading, asked=seen.asked and not is_dropped)
     queueing = _queue(row, assessment, seen, policy, now, spread)
     read = reading if isinstance(reading, Read) else None
-    return Decision(replace(case, row=row), assessment, reads, queueing, read, is_dropped)
+    return Decision(replace(case, row=row), assessment, reads, queueing, read, is_dropped, told)
 
 
 def needs_seam(row: CodeRow, assessment: Assessment) -> bool:
     """Whether Seam has to be asked or told something when this code is due."""
-    return assessment.needs_read or row.must_send_end or row.binding == Binding.REQUESTED
+    if row.unanswered_change is not None:
+        return True
+    return not assessment.is_terminal and (
+        assessment.needs_read or row.must_send_end or row.binding == Binding.REQUESTED
+    )
+
+
+def _outcome(case: Case, read: Read, policy: Policy) -> Outcome | None:
+    unanswered = case.row.unanswered()
+    return outcome(unanswered, case.row.intent(), read, policy.request_within) if unanswered is not None else None
+
+
+def _after_outcome(case: Case, told: Outcome | None, read: Read) -> Code:
+    """The intent, with a change in it whose answer was lost and which Seam's object shows."""
+    row, unanswered = case.row, case.row.unanswered()
+    if told is not Outcome.FOUND or unanswered is None:
+        return row.intent()
+    return accepted(row.intent(), unanswered.change, read.at, case.signals, row.reads())
+
+
+def _name(row: CodeRow, seen: Seen, read: Read) -> str | None:
+    """Seam's name of the code, unless it was renamed here while Seam was asked."""
+    snapshot = read.snapshot
+    if snapshot is None or not snapshot.is_managed or snapshot.name is None or seen.name != row.name:
+        return row.name
+    return snapshot.name
 
 
 def _is_current(code: Code, reads: Reads, read: Read) -> bool:
@@ -95,8 +129,6 @@ def _is_current(code: Code, reads: Reads, read: Read) -> bool:
 
 
 def _queue(row: CodeRow, assessment: Assessment, seen: Seen, policy: Policy, now: datetime, spread: Spread) -> Queueing:
-    if assessment.is_terminal:
-        return Queueing(due_at=None)
     if not needs_seam(row, assessment):
         return Queueing(due_at=assessment.next_check_at)
     if not seen.asked:
@@ -115,6 +147,9 @@ def _wait(row: CodeRow, seen: Seen, policy: Policy, now: datetime, spread: Sprea
         failures = row.failures + 1
         wait = pause(failures, FIRST_RETRY, policy.recheck_after, spread)
         return failures, max(wait, failed.retry_after or wait), error
+    unanswered = row.unanswered()
+    if unanswered is not None:
+        return 0, next_look(unanswered.sent_at, now, policy.request_within) - now, None
     if row.binding == Binding.REQUESTED:
         return 0, next_look(row.requested_at, now, policy.request_within) - now, None
     if seen.reading is None:

@@ -177,7 +177,7 @@ class Reconciler:
         if row.untracked_at is not None:
             return False
         assessment = assess(row.intent(), case.signals, row.reads(), case.health, now, self._policy)
-        return not assessment.is_terminal and needs_seam(row, assessment)
+        return needs_seam(row, assessment)
 
     async def _save(self, seen: dict[str, Seen], leased_until: datetime) -> None:
         if not seen:

@@ -13,7 +13,7 @@ from app.domain.fingerprints import same_pin
 from app.reconciler.reading import NO_KEY, Unread, unread
 from app.seam.errors import SeamError
 from app.seam.gateway import Gateway
-from app.storage.binding import CLOCKS_APART, TRACKED, could_be_made_by
+from app.storage.binding import ADOPTED, CLOCKS_APART, could_be_made_by
 from app.storage.codes import CodeRow
 
 _ROUNDING = timedelta(hours=1)
@@ -59,7 +59,7 @@ def match(requests: Sequence[CodeRow], codes: Sequence[Snapshot], held: Mapping[
     already, with the origin of the row: one that was only tracked may turn out to be ours, one that we made is taken.
     """
     found: dict[str, Snapshot] = {}
-    taken = {ident for ident, origin in held.items() if origin != TRACKED}
+    taken = {ident for ident, origin in held.items() if origin not in ADOPTED}
     # Of two calls with one PIN Seam refuses the second.
     for request in sorted(requests, key=_called_at):
         by_pin = [code for code in codes if code.access_code_id not in taken and _has_pin(request, code)]

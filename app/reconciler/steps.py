@@ -20,6 +20,7 @@ from app.storage.audit import record
 from app.storage.codes import Case, load_case, load_cases
 from app.storage.engine import Connection, Database
 from app.storage.errors import StorageConflict, StorageUnavailable
+from app.storage.mentions import mention
 from app.storage.steps import closed_by, opened_by, save_step
 from app.storage.timeline import READ_ACTION
 
@@ -107,6 +108,13 @@ async def _save(
     if decision.read is not None:
         details = _details(decision.read)
         await record(conn, at=now, actor=ACTOR, action=READ_ACTION, code_id=case.row.id, details=details)
+    if decision.outcome is not None:
+        action = f"change_{decision.outcome.value}"
+        await record(conn, at=now, actor=ACTOR, action=action, code_id=case.row.id)
+    backup = decision.case.row.replaced_by
+    if backup is not None and backup != case.row.replaced_by:
+        # Whoever pulled it: the guest needs that code now, so it is watched too.
+        await mention(conn, [backup], now)
     saved.decisions.append(decision)
 
 

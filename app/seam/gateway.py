@@ -1,8 +1,8 @@
 """The door to Seam: values of the domain go in and come out, stamped with Seam's own time.
 
-PINs leave it as fingerprints, but for the three places that exist to hand one out: ``create``, ``generate_code`` and
-``read_pin``. Removals and changes go by POST, which every version of Seam's API takes (its SDK uses DELETE and PATCH).
-Every method raises SeamError and nothing else.
+PINs leave it as fingerprints, but for the places that exist to hand one out: ``create``, ``pull_backup``,
+``generate_code`` and ``read_pin``. Removals and changes go by POST, which every version of Seam's API takes (its SDK
+uses DELETE and PATCH). Every method raises SeamError and nothing else.
 """
 
 from __future__ import annotations
@@ -75,6 +75,18 @@ class Gateway:
         return await self._client.post(
             "/access_codes/update", _body(request), objects.read_acceptance, _pins(request.code)
         )
+
+    async def pull_backup(self, access_code_id: str) -> Answer[CreatedCode]:
+        """Have Seam give out a code of the lock's pool in the place of this one: the backup code, and its PIN.
+
+        Sent once. SeamUnanswered (but not SeamUnreached): it may have been pulled all the same.
+        """
+
+        def read(answer: object) -> CreatedCode:
+            return objects.read_created(objects.object_at(answer, "access_code"), self._fingerprinter)
+
+        body = {"access_code_id": access_code_id}
+        return await self._client.post("/access_codes/pull_backup_access_code", body, read)
 
     async def delete_code(self, access_code_id: str) -> Answer[bool]:
         """Ask Seam to remove a code; the lock follows later. ``False``: Seam does not have it (any more), which an

@@ -21,7 +21,7 @@ from app.domain.fingerprints import Fingerprinter
 from app.domain.health import DeviceRead
 from app.domain.issues import read_issues
 from app.domain.news import IssueSource
-from app.domain.redaction import redact_text
+from app.domain.redaction import cut_pins, redact_text
 from app.domain.times import read_time
 from app.seam.capability import schedules_natively
 from app.seam.values import CreatedCode, Event, Webhook
@@ -29,6 +29,7 @@ from app.seam.values import CreatedCode, Event, Webhook
 Object = Mapping[str, Any]
 
 _BEYOND_MEANING = 1e9
+_UPDATED = {"updating_name": ("name",), "updating_code": ("code",), "updating_time_frame": ("starts_at", "ends_at")}
 
 
 def object_at(answer: object, key: str) -> Object:
@@ -53,16 +54,18 @@ def read_acceptance(answer: object) -> None:
 
 def read_snapshot(obj: Object, fingerprinter: Fingerprinter) -> Snapshot:
     """Raises ValueError when the access code has no id."""
-    device_id = _text(obj, "device_id")
+    issues = read_issues(obj, source=IssueSource.ACCESS_CODE, redact=_redactor(obj))
+    pins = frozenset(_pins(obj))
+    obj = _as_accepted(obj)
+    device_id, name = _text(obj, "device_id"), _text(obj, "name")
     pin = _text(obj, "code")
     starts_at, ends_at = read_time(obj.get("starts_at")), read_time(obj.get("ends_at"))
-    issues = read_issues(obj, source=IssueSource.ACCESS_CODE, redact=_redactor(obj))
     return Snapshot(
         access_code_id=_id(obj, "access_code_id"),
         device_id=device_id,
         workspace_id=_text(obj, "workspace_id"),
         connected_account_id=_text(obj, "connected_account_id"),
-        name=_text(obj, "name"),
+        name=cut_pins(name, pins) if name else None,
         type=_code_type(obj, starts_at),
         status=_text(obj, "status"),
         starts_at=starts_at,
@@ -74,6 +77,7 @@ def read_snapshot(obj: Object, fingerprinter: Fingerprinter) -> Snapshot:
         warnings=tuple(issue for issue in issues if not issue.is_error),
         is_managed=obj.get("is_managed") is not False,
         is_backup=obj.get("is_backup") is True,
+        is_backup_available=_flag(obj, "is_backup_access_code_available"),
         is_scheduled_on_device=_flag(obj, "is_scheduled_on_device"),
         is_offline=obj.get("is_offline_access_code") is True,
         is_one_time_use=obj.get("is_one_time_use") is True,
@@ -147,6 +151,21 @@ def read_events(answer: object) -> tuple[Event, ...]:
 def next_cursor(answer: Object) -> str | None:
     pagination = _inner(answer, "pagination")
     return _text(pagination, "next_page_cursor") if pagination.get("has_next_page") is True else None
+
+
+def _as_accepted(obj: Object) -> Object:
+    """The object with its pending updates made. Whether Seam shows the old or the new values until the lock has them,
+    nobody says; what it has accepted is what the mutation ends with."""
+    mutations = obj.get("pending_mutations")
+    accepted = dict(obj)
+    for mutation in mutations if isinstance(mutations, list) else ():
+        if not isinstance(mutation, dict):
+            continue
+        to, updated = _inner(mutation, "to"), _UPDATED.get(str(mutation.get("mutation_code")), ())
+        accepted |= {name: to[name] for name in updated if name in to}
+        if "starts_at" in updated and "starts_at" in to:
+            accepted["type"] = CodeType.TIME_BOUND.value if to["starts_at"] else CodeType.ONGOING.value
+    return accepted
 
 
 def _redactor(obj: Object) -> Callable[[str], str]:

@@ -28,8 +28,12 @@ from app.storage.tables import access_codes, audit_log, flags, idempotency_keys,
 CLOCKS_APART = timedelta(minutes=2)
 """By how much our clock and Seam's may differ."""
 
-TRACKED = "tracked"
-"""The origin of a row that was made for a code which existed at Seam already."""
+TRACKED, MENTIONED, BACKUP = "tracked", "mentioned", "backup"
+"""Origins of rows that were made for codes which existed at Seam already: somebody named it, Seam's news did, or it is
+a backup code that was pulled for another one."""
+
+ADOPTED = frozenset({TRACKED, MENTIONED})
+"""Of these, one may turn out to be the code of a create call whose answer was lost."""
 
 Columns = dict[str, Any]
 _MANY = 500
@@ -85,7 +89,7 @@ async def bind_found(
     await lock_signals(conn, snapshot.access_code_id)
     row = await _hold(conn, access_codes.c.id == code_id)
     holder = await _hold(conn, access_codes.c.access_code_id == snapshot.access_code_id)
-    if row is None or row.binding != Binding.REQUESTED or (holder is not None and holder.origin != TRACKED):
+    if row is None or row.binding != Binding.REQUESTED or (holder is not None and holder.origin not in ADOPTED):
         return None
     return await bind(conn, code_id, snapshot, snapshot.created_at or read_at, now, read_at=read_at)
 

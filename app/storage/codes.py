@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, RowMapping, case, func, insert, literal, n
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.assessment import Verdict
+from app.domain.changes import Unanswered
 from app.domain.codes import Binding, Code, CodeType, Reads
 from app.domain.health import Health
 from app.domain.news import Signals
@@ -24,7 +25,7 @@ from app.storage.health import accounts_of, load_health
 from app.storage.signals import load_signals
 from app.storage.tables import access_codes
 from app.storage.types import UtcDateTime
-from app.storage.values import decode_read, encode_read
+from app.storage.values import decode_read, decode_unanswered, encode_read
 
 LOOK_AFTER = timedelta(seconds=5)
 """A create call that has no answer by then is looked for on its lock."""
@@ -122,8 +123,12 @@ class CodeRow:
             is_one_time_use=self.is_one_time_use,
             schedules_natively=self.schedules_natively,
             set_within=timedelta(seconds=set_within) if set_within is not None else None,
+            replaced_by=self.replaced_by,
             refusal=(self.refusal or {}).get("message"),
         )
+
+    def unanswered(self) -> Unanswered | None:
+        return decode_unanswered(self.unanswered_change) if self.unanswered_change is not None else None
 
     def reads(self) -> Reads:
         return Reads(
@@ -137,16 +142,7 @@ class CodeRow:
 
     def with_intent(self, code: Code) -> CodeRow:
         """This row with what a read may have renewed of its intent. Nothing is written yet."""
-        return replace(
-            self,
-            type=code.type.value,
-            starts_at=code.starts_at,
-            ends_at=code.ends_at,
-            pin=code.pin,
-            pin_changed=code.pin_changed,
-            window_changed=code.window_changed,
-            asked_at=code.asked_at,
-        )
+        return replace(self, **intent_columns(code))
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +332,19 @@ def _is_requested() -> ColumnElement[bool]:
 
 def to_row(row: RowMapping) -> CodeRow:
     return CodeRow(**row)
+
+
+def intent_columns(code: Code) -> dict[str, Any]:
+    """The columns that keep what a change, or a read, may renew of an intent."""
+    return {
+        "type": code.type.value,
+        "starts_at": code.starts_at,
+        "ends_at": code.ends_at,
+        "pin": code.pin,
+        "pin_changed": code.pin_changed,
+        "window_changed": code.window_changed,
+        "asked_at": code.asked_at,
+    }
 
 
 def read_columns(reads: Reads) -> dict[str, Any]:

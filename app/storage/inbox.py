@@ -23,11 +23,13 @@ from app.storage.inbox_rows import (
     Source,
     account_rows,
     device_rows,
+    living_codes,
     marks,
     signal_rows,
     sort_out,
 )
 from app.storage.inbox_sql import statements
+from app.storage.mentions import mention_all
 
 __all__ = ["REFUSED_BY_DATABASE", "Delivery", "Outcome", "Source", "store_batch"]
 
@@ -42,9 +44,10 @@ class Outcome(StrEnum):
     UNREADABLE = "unreadable"
 
 
-async def store_batch(db: Database, deliveries: Sequence[Delivery]) -> list[Outcome]:
+async def store_batch(db: Database, deliveries: Sequence[Delivery], *, track_all: bool = False) -> list[Outcome]:
     """Store the batch in one transaction and say for each delivery, in order, what became of it. Idempotent.
 
+    ``track_all`` also notes the codes that are not known yet, so that they are read and put under watch.
     An event is stored once (by ``event_id``), and only what is new is merged and marks codes due. If the database
     refuses data, each delivery gets a transaction of its own, and the refused one is kept as unreadable. Raises
     ``StorageUnavailable`` if the batch was not written or nobody knows: some of it may be there, none may be acked.
@@ -52,29 +55,30 @@ async def store_batch(db: Database, deliveries: Sequence[Delivery]) -> list[Outc
     if not deliveries:
         return []
     try:
-        return await _store_repeatedly(db, deliveries)
+        return await _store_repeatedly(db, deliveries, track_all)
     except RefusedByDatabase:
-        return [await _store_alone(db, delivery) for delivery in deliveries]
+        return [await _store_alone(db, delivery, track_all) for delivery in deliveries]
 
 
-async def _store_alone(db: Database, delivery: Delivery) -> Outcome:
+async def _store_alone(db: Database, delivery: Delivery, track_all: bool) -> Outcome:
     try:
-        outcomes = await _store_repeatedly(db, [delivery])
+        outcomes = await _store_repeatedly(db, [delivery], track_all)
     except RefusedByDatabase:
-        outcomes = await _store_repeatedly(db, [replace(delivery, reading=Unreadable(REFUSED_BY_DATABASE))])
+        unreadable = replace(delivery, reading=Unreadable(REFUSED_BY_DATABASE))
+        outcomes = await _store_repeatedly(db, [unreadable], track_all)
     return outcomes[0]
 
 
-async def _store_repeatedly(db: Database, deliveries: Sequence[Delivery]) -> list[Outcome]:
+async def _store_repeatedly(db: Database, deliveries: Sequence[Delivery], track_all: bool) -> list[Outcome]:
     for _ in range(_ATTEMPTS - 1):
         try:
-            return await _store(db, deliveries)
+            return await _store(db, deliveries, track_all)
         except StorageConflict:
             continue  # certainly not written, and whoever was in the way has got through
-    return await _store(db, deliveries)
+    return await _store(db, deliveries, track_all)
 
 
-async def _store(db: Database, deliveries: Sequence[Delivery]) -> list[Outcome]:
+async def _store(db: Database, deliveries: Sequence[Delivery], track_all: bool = False) -> list[Outcome]:
     batch = sort_out(deliveries)
     async with db.write() as connection:
         new = await _insert_new(connection, db.dialect, batch)
@@ -87,7 +91,10 @@ async def _store(db: Database, deliveries: Sequence[Delivery]) -> list[Outcome]:
         ):
             if rows:
                 await connection.execute(bulk.statement, bulk.bind(rows))
-        await mark_due(connection, db.dialect, marks(events), max(delivery.received_at for delivery in deliveries))
+        received_at = max(delivery.received_at for delivery in deliveries)
+        await mark_due(connection, db.dialect, marks(events), received_at)
+        if track_all:
+            await mention_all(connection, db.dialect, living_codes(events), received_at)
         await note_arrivals(
             connection,
             delivered_at=max((each.received_at for each in deliveries if _is_of_seam(each)), default=None),

@@ -169,6 +169,13 @@ def marks(events: Iterable[Event]) -> Marks:
     return Marks(tuple(codes.items()), tuple(devices), tuple(accounts))
 
 
+def living_codes(events: Iterable[Event]) -> set[str]:
+    """The codes that the news is about, but for those that it says were deleted."""
+    told = [(event.access_code_id, event.news[0]) for event in events if event.news and event.access_code_id]
+    deleted = {code for code, kind in told if kind is NewsKind.DELETED}
+    return {code for code, _ in told} - deleted
+
+
 def _taken(event: Event) -> str | None:
     """What signals, locks and accounts take from the event, so that they can be rebuilt from it."""
     if event.news:

@@ -102,6 +102,7 @@ def _columns(case: Case, assessment: Assessment, reads: Reads, now: datetime, qu
     row, problem = case.row, assessment.problem
     return {
         "connected_account_id": row.connected_account_id,
+        "name": row.name,
         "type": row.type,
         "starts_at": row.starts_at,
         "ends_at": row.ends_at,
@@ -110,6 +111,7 @@ def _columns(case: Case, assessment: Assessment, reads: Reads, now: datetime, qu
         "window_changed": row.window_changed,
         "asked_at": row.asked_at,
         "end_sent_at": row.end_sent_at,
+        "unanswered_change": row.unanswered_change,
         "replaced_by": row.replaced_by,
         **read_columns(reads),
         "verdict": assessment.verdict.value,

@@ -41,7 +41,7 @@ access_codes = Table(
     metadata,
     Column("id", ByteString, primary_key=True),
     Column("revision", Integer, nullable=False, server_default="1"),
-    Column("origin", String, nullable=False),  # created | tracked | backup
+    Column("origin", String, nullable=False),  # created | tracked | mentioned | backup
     Column("binding", String, nullable=False),  # requested | refused | bound
     Column("access_code_id", ByteString),
     Column("device_id", ByteString),
@@ -66,7 +66,7 @@ access_codes = Table(
     Column("end_asked_at", UtcDateTime),
     Column("end_sent_at", UtcDateTime),  # Seam accepted the delete call
     Column("refusal", Json),  # {status, type, message} of Seam's refusal
-    # A change whose call left and whose answer is not known: {sent_at, pin, type, starts_at, ends_at}, if changed
+    # A change whose call left and whose answer is not known: {sent_at}, and {name, pin, window, backup} as asked for
     Column("unanswered_change", Json),
     Column("replaced_by", ByteString),
     Column("untracked_at", UtcDateTime),
@@ -107,6 +107,12 @@ access_codes = Table(
     Index("ix_access_codes_verdict", "verdict", "id"),  # list filter
     Index("ix_access_codes_starts_at", "starts_at"),  # list filter, arrivals of the summary
     Index("ix_access_codes_created_at", "created_at", "id"),  # list order
+    Index(  # whom a backup code stands in for
+        "ix_access_codes_replaced_by",
+        "replaced_by",
+        postgresql_where=text("replaced_by IS NOT NULL"),
+        sqlite_where=text("replaced_by IS NOT NULL"),
+    ),
 )
 
 # One row for every access code that Seam ever mentioned, tracked or not; one column for each kind of news, holding

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.domain.assessment import Problem
+from app.domain.changes import Change, Unanswered, Window
 from app.domain.codes import CodeType, Read, Snapshot
 from app.domain.health import DeviceRead
 from app.domain.news import Issue, IssueSource
@@ -74,6 +75,31 @@ def encode_problem(problem: Problem) -> JsonObject:
 
 def decode_problem(data: Mapping[str, Any]) -> Problem:
     return Problem(**data)
+
+
+def encode_unanswered(unanswered: Unanswered) -> JsonObject:
+    change = unanswered.change
+    encoded: JsonObject = {"sent_at": encode_time(unanswered.sent_at), "name": change.name, "pin": change.pin}
+    if change.window is not None:
+        encoded["window"] = _encode(change.window)
+    if change.pulls_backup:
+        encoded["backup"] = True
+    return {name: item for name, item in encoded.items() if item is not None}
+
+
+def decode_unanswered(data: Mapping[str, Any]) -> Unanswered:
+    change = Change(
+        name=data.get("name"),
+        pin=data.get("pin"),
+        window=_decode_window(data["window"]) if "window" in data else None,
+        pulls_backup=data.get("backup", False),
+    )
+    return Unanswered(change, decode_time(data["sent_at"]))
+
+
+def _decode_window(data: Mapping[str, Any]) -> Window:
+    known = _known(Window, data)
+    return Window(**{**known, **_times(known, "starts_at", "ends_at"), "type": CodeType(data["type"])})
 
 
 def _encode(value: Any) -> JsonObject:

@@ -20,6 +20,13 @@ def upgrade() -> None:
     op.add_column("intake", sa.Column("compare_failure", sa.String(), nullable=True))
     op.add_column("intake", sa.Column("seam_event_at", UtcDateTime, nullable=True))
     op.add_column("access_codes", sa.Column("unanswered_change", Json, nullable=True))
+    op.create_index(
+        "ix_access_codes_replaced_by",
+        "access_codes",
+        ["replaced_by"],
+        postgresql_where=sa.text("replaced_by IS NOT NULL"),
+        sqlite_where=sa.text("replaced_by IS NOT NULL"),
+    )
     _add_alerts()
     _add_shared()
 
@@ -139,6 +146,7 @@ def downgrade() -> None:
         alerts.add_column(sa.Column("last_error", sa.String(), nullable=True))
     op.drop_table("alert_deliveries")
     op.drop_table("alert_messages")
+    op.drop_index("ix_access_codes_replaced_by", "access_codes")
     op.drop_column("access_codes", "unanswered_change")
     for name in ("seam_event_at", "compare_failure", "compared_at", "lost_at", "lost"):
         op.drop_column("intake", name)

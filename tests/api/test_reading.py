@@ -16,7 +16,7 @@ from tests.api.worlds import DEVICE, NOON, World
 DAY = timedelta(days=1)
 
 
-def event(kind: NewsKind, access_code_id: str, event_id: str, at: datetime = NOON) -> Delivery:
+def event(kind: NewsKind, access_code_id: str, event_id: str, at: datetime = NOON, **said: Any) -> Delivery:
     name = f"access_code.{kind.value}"
     reading = Event(
         event_id=event_id,
@@ -28,7 +28,7 @@ def event(kind: NewsKind, access_code_id: str, event_id: str, at: datetime = NOO
         device_id=DEVICE,
         connected_account_id=None,
         payload=f'{{"event_id":"{event_id}","event_type":"{name}"}}',
-        news=(kind, News(at, event_id)),
+        news=(kind, News(at, event_id, **said)),
         device_state=None,
         account_state=None,
     )

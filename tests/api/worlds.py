@@ -17,9 +17,9 @@ from app.domain.assessment import Policy
 from app.domain.codes import CodeType, Read, Snapshot
 from app.domain.fingerprints import Fingerprinter
 from app.domain.health import DeviceRead
-from app.seam.errors import SeamConflict, SeamError, SeamNotFound
+from app.seam.errors import SeamConflict, SeamError, SeamInvalidInput, SeamNotFound
 from app.seam.gateway import Gateway
-from app.seam.values import Answer, CreatedCode, CreateRequest
+from app.seam.values import Answer, CreatedCode, CreateRequest, UpdateRequest
 from app.storage.engine import Database
 
 NOON = datetime(2026, 8, 3, 12, 0, tzinfo=UTC)
@@ -42,16 +42,18 @@ class Clock:
 
 @dataclass
 class FakeSeam:
-    """``refusals`` are raised by the next calls of that name; ``lost`` by the next create, but after it was done."""
+    """``refusals`` are raised by the next calls of that name; ``lost`` by the next create, update or pull, but after it
+    was done."""
 
     clock: Clock
     codes: dict[str, Snapshot] = field(default_factory=dict)
     pins: dict[str, str | None] = field(default_factory=dict)
     devices: dict[str, DeviceRead] = field(default_factory=dict)
     refusals: dict[str, list[SeamError]] = field(default_factory=dict)
-    lost: SeamError | None = None
+    lost: Exception | None = None
     calls: list[str] = field(default_factory=list)
     created: list[CreateRequest] = field(default_factory=list)
+    updated: list[UpdateRequest] = field(default_factory=list)
     generated: Iterable[str | None] = ("7391", "8264", "5518", "6620")
     gate: asyncio.Event | None = None  # creates wait here
     entered: asyncio.Event = field(default_factory=asyncio.Event)
@@ -79,6 +81,10 @@ class FakeSeam:
         snapshot = Snapshot(access_code_id=access_code_id, pin=fingerprint, **known)
         self.codes[access_code_id], self.pins[access_code_id] = snapshot, pin
         return snapshot
+
+    def show(self, access_code_id: str, **fields: Any) -> None:
+        """What Seam's object says from now on."""
+        self.codes[access_code_id] = replace(self.codes[access_code_id], **fields)
 
     def refuse(self, call: str, *errors: SeamError) -> None:
         self.refusals.setdefault(call, []).extend(errors)
@@ -108,10 +114,50 @@ class FakeSeam:
             status="unset" if request.starts_at and request.starts_at > self.clock() else "setting",
             is_offline=bool(request.is_offline_access_code),
         )
+        self._lose()
+        return Answer(self.clock(), CreatedCode(snapshot, self.pins[snapshot.access_code_id]))
+
+    def _lose(self) -> None:
         if self.lost is not None:
             error, self.lost = self.lost, None
             raise error
-        return Answer(self.clock(), CreatedCode(snapshot, self.pins[snapshot.access_code_id]))
+
+    async def update_code(self, request: UpdateRequest) -> Answer[None]:
+        self.updated.append(request)
+        self._called("update_code")
+        if request.access_code_id not in self.codes:
+            raise SeamNotFound("Access code not found", status_code=404, seam_type="access_code_not_found")
+        self._update(self.codes[request.access_code_id], request)
+        self._lose()
+        return Answer(self.clock(), None)
+
+    def _update(self, code: Snapshot, request: UpdateRequest) -> None:
+        pending = list(code.pending or ())
+        if request.code is not None:
+            code = replace(code, pin=FINGERPRINTER.pin(code.device_id or "", request.code))
+            self.pins[code.access_code_id] = request.code
+            pending.append("updating_code")
+        if request.type is not None:
+            code = replace(code, type=request.type, starts_at=request.starts_at, ends_at=request.ends_at)
+            pending.append("updating_time_frame")
+        self.codes[code.access_code_id] = replace(code, name=request.name or code.name, pending=tuple(pending))
+
+    async def pull_backup(self, access_code_id: str) -> Answer[CreatedCode]:
+        self._called("pull_backup")
+        code = self.codes[access_code_id]
+        if code.pulled_backup_access_code_id is not None:
+            raise SeamInvalidInput("None left", status_code=400, seam_type="no_backup_access_code_available")
+        backup = self.pull(access_code_id)
+        self._lose()
+        return Answer(self.clock(), CreatedCode(backup, self.pins[backup.access_code_id]))
+
+    def pull(self, access_code_id: str, *, pin: str = "606606") -> Snapshot:
+        """Somebody pulls a backup code."""
+        code = self.codes[access_code_id]
+        window = {"type": code.type, "starts_at": code.starts_at, "ends_at": code.ends_at}
+        backup = self.add_code(f"{access_code_id}-backup", pin=pin, status="set", is_backup=True, **window)
+        self.codes[access_code_id] = replace(code, pulled_backup_access_code_id=backup.access_code_id)
+        return backup
 
     async def generate_code(self, device_id: str) -> str | None:
         self._called("generate_code")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -64,7 +64,7 @@ class Seam(FakeSeam):
         return Answer(self.clock(), existed)
 
     def change(self, access_code_id: str, **fields: Any) -> None:
-        self.codes[access_code_id] = replace(self.codes[access_code_id], **fields)
+        self.show(access_code_id, **fields)
 
 
 @dataclass

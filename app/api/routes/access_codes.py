@@ -9,7 +9,9 @@ from pydantic import Field
 
 from app.api import present, schemas
 from app.api.auth import PinReader, Reader, Writer
-from app.api.bodies import CreateAccessCode, Text, TrackAccessCodes, UtcTime
+from app.api.backing_up import pull_backup
+from app.api.bodies import ChangeAccessCode, CreateAccessCode, Text, TrackAccessCodes, UtcTime
+from app.api.changing import change_code
 from app.api.checking import check_code, read_pin
 from app.api.context import BackgroundOf, Ident, ServicesOf, found, stored_case
 from app.api.creating import ACCEPTED, CREATED, Created, create_code
@@ -149,6 +151,60 @@ async def check(services: ServicesOf, principal: Writer, ident: Ident) -> schema
 @router.post("/{id}/untrack", responses=NOT_FOUND, summary="Stop watching, leave the lock alone")
 async def untrack(services: ServicesOf, principal: Writer, ident: Ident) -> schemas.AccessCode:
     return present.access_code(await untrack_code(services, principal, ident))
+
+
+@router.patch(
+    "/{id}",
+    responses={
+        202: {"model": schemas.AccessCode, "description": "Seam's answer is not known; the timeline tells later."},
+        **NOT_FOUND,
+        409: problem(
+            "The new PIN is on the lock already, the code cannot be changed any more, or an earlier change has no "
+            "answer yet."
+        ),
+        **SEAM,
+    },
+    summary="Change name, PIN or window, or what is noted beside it",
+)
+async def change(
+    services: ServicesOf,
+    background: BackgroundOf,
+    principal: Writer,
+    ident: Ident,
+    body: ChangeAccessCode,
+    response: Response,
+) -> schemas.AccessCode:
+    """A new PIN or window is verified like a new code: until the lock has confirmed it, the code is `outdated`."""
+    body.check()
+    changed = await background.complete(change_code(services, principal, ident, body))
+    response.status_code = changed.status
+    return present.access_code(changed.case)
+
+
+@router.post(
+    "/{id}/backup",
+    status_code=CREATED,
+    response_model=schemas.CreatedAccessCode,
+    responses={
+        200: {"model": schemas.CreatedAccessCode, "description": "It was pulled before; its PIN was read from Seam."},
+        202: {
+            "model": schemas.CreatedAccessCode,
+            "description": "Seam's answer is not known. This is the first code; its `replaced_by` tells later.",
+        },
+        **NOT_FOUND,
+        409: problem("There is no backup code for it, or the code has come to its end."),
+        **SEAM,
+    },
+    summary="Pull a backup code",
+)
+async def backup(
+    services: ServicesOf, background: BackgroundOf, principal: PinReader, ident: Ident, response: Response
+) -> schemas.CreatedAccessCode:
+    """The backup code, watched and linked from now on, with its PIN in `code`. Only for time-bound codes."""
+    pulled = await background.complete(pull_backup(services, principal, ident))
+    response.status_code = pulled.status
+    response.headers.update({"Location": f"/v1/access-codes/{pulled.case.row.id}", **NO_STORE})
+    return present.created_access_code(pulled.case, pulled.pin)
 
 
 @router.delete(
