@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from app.storage.engine import Database
 from app.storage.errors import StorageUnavailable
 from app.storage.inbox import store_batch
 from app.storage.tables import access_codes, mentions
+from tests.api.worlds import NOON
 from tests.reconciler.worlds import PIN, World
 
 
@@ -166,8 +167,8 @@ async def test_without_a_key_nothing_is_claimed(world: World) -> None:
 
 
 async def test_one_that_provokes_storage_stops_no_other(world: World) -> None:
-    # Nothing that comes through the gateway is like this: a time without a zone.
-    world.seam.add_code("bad", created_at=None, starts_at=datetime(2026, 8, 3), ends_at=datetime(2026, 8, 4))
+    naive = NOON.replace(tzinfo=None)  # no database keeps a time without a zone, and the gateway lets none through
+    world.seam.add_code("bad", created_at=None, starts_at=naive, ends_at=naive + timedelta(days=1))
     world.seam.add_code("good", pin="5555")
     await tell(world, "bad", "good")
     await work(world, worker(world), seconds=6)
