@@ -117,7 +117,7 @@ async def _stage(port: int, folder: Path, stop: asyncio.Event) -> AsyncIterator[
     await service.start()
     servers = [
         asyncio.create_task(serve_http(create_sandbox(sandbox, clock=utc_now), back, stop)),
-        asyncio.create_task(serve_http(service.app, front, stop)),
+        asyncio.create_task(serve_http(service.app, front, stop, on_end=service.waiting.close)),
     ]
     headers = {"Authorization": f"Bearer {token}"}
     try:

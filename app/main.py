@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 
@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from app.api.app import create_api
 from app.api.services import Check, Services
+from app.api.waiting import Waiting
 from app.config import Settings, SettingsError
 from app.data_folder import prepare_data_folder, secret_key_of
 from app.domain.fingerprints import Fingerprinter
@@ -28,13 +29,16 @@ from app.seam.gateway import Gateway
 from app.server import listen, serve_http, stop_on_signals
 from app.storage.engine import Database, open_database
 from app.storage.errors import StorageError
-from app.storage.inbox import store_batch
+from app.storage.inbox import Delivery, store_batch
 from app.storage.migrate import SchemaState, migrate, schema_state
+from app.storage.notices import Listener
 from app.storage.tokens import ensure_first_token
 from app.telemetry import create_registry
 
 _SILENT_FOR = timedelta(seconds=30)
 """A reconciler that has not looked for due codes for so long is not alive."""
+_DEAF_FOR = timedelta(minutes=1)
+"""The same for a listener: it looks at its connection every quarter of a minute."""
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +58,7 @@ async def serve(settings: Settings, clock: Clock, *, background: bool) -> None:
         _announce(settings, listener, db, background)
         await service.start(background=background)
         stack.push_async_callback(service.stop)
-        await serve_http(service.app, listener, stop)
+        await serve_http(service.app, listener, stop, on_end=service.waiting.close)
     log.info("stopped")
 
 
@@ -69,9 +73,12 @@ async def work(settings: Settings, clock: Clock) -> None:
         log.info("working", database=db.place, warnings=list(settings.warnings), asks_seam=gateway is not None)
         reconciler = build_reconciler(settings, db, gateway, clock, create_registry())
         mentions = build_mentions(settings, db, gateway, clock, reconciler)
-        loops = build_loops(reconciler, mentions, clock)
-        loops.start()
-        stack.push_async_callback(loops.stop)
+        for loops in (
+            build_loops(reconciler, mentions, clock),
+            build_listening(db, Listener(db, clock, on_due=reconciler.wake), clock),
+        ):
+            loops.start()
+            stack.push_async_callback(loops.stop)
         await stop.wait()
     log.info("stopped")
 
@@ -95,11 +102,15 @@ class Service:
         self._reconciler = build_reconciler(settings, db, self._gateway, clock, registry)
         mentions = build_mentions(settings, db, self._gateway, clock, self._reconciler)
         self._loops = build_loops(self._reconciler, mentions, clock)
+        self.waiting = Waiting(db, settings.policy(), clock, registry)
+        self._listener = Listener(db, clock, on_due=self._reconciler.wake)
+        self._listening = build_listening(db, self._listener, clock)
+        self._is_reconciling = False
         metrics = ReceiverMetrics(registry)
         self._committer = Committer(
             functools.partial(store_batch, db, track_all=settings.track == "all"),
             metrics=metrics,
-            on_stored=self._reconciler.wake,
+            on_stored=self._on_stored,
         )
         endpoint = WebhookEndpoint(
             secrets=settings.webhook_secrets,
@@ -115,7 +126,8 @@ class Service:
             policy=settings.policy(),
             clock=clock,
             fingerprinter=fingerprinter,
-            wake=self._reconciler.wake,
+            wake=self._wake,
+            waiting=self.waiting,
             ready=self.ready,
             registry=registry,
             admin_token=settings.admin_token,
@@ -127,6 +139,8 @@ class Service:
     async def start(self, *, background: bool = True) -> None:
         """``background`` ``False`` leaves the loops to other processes."""
         self._committer.start()
+        self._listening.start()
+        self._is_reconciling = background
         if background:
             self._loops.start()
 
@@ -134,13 +148,27 @@ class Service:
         """Call it when no request is under way any more: commit what was accepted, end the loops, close the gateway."""
         await self._committer.close()
         await self.api.state.background.drain()
+        self.waiting.close()
+        await self.waiting.drain()
         await self._loops.stop()
+        await self._listening.stop()
         if self._gateway is not None:
             await self._gateway.aclose()
 
     async def ready(self) -> list[Check]:
         """What ``/readyz`` looks at."""
-        return [await _check_database(self._db), *self._loops.checks()]
+        return [await _check_database(self._db), *self._loops.checks(), *self._listening.checks()]
+
+    def _on_stored(self, deliveries: Sequence[Delivery]) -> None:
+        self.waiting.news_came(deliveries)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Other processes share the work of one that has a reconciler anyway, within a second. They must be told at
+        once only if there is none here."""
+        self._reconciler.wake()
+        if not self._is_reconciling:
+            self._listener.tell_due()
 
 
 def build_gateway(settings: Settings, fingerprinter: Fingerprinter, clock: Clock) -> Gateway | None:
@@ -180,6 +208,13 @@ def build_loops(reconciler: Reconciler, mentions: Mentions, clock: Clock) -> Loo
         Loop("mentions", mentions.run, lambda: mentions.last_pass_at, _SILENT_FOR),
     ]
     return Loops(loops, clock)
+
+
+def build_listening(db: Database, listener: Listener, clock: Clock) -> Loops:
+    """Runs in every process on PostgreSQL, with or without the other loops. On SQLite there is nothing to hear."""
+    if db.dialect == "sqlite":
+        return Loops([], clock)
+    return Loops([Loop("listener", listener.run, lambda: listener.last_pass_at, _DEAF_FOR)], clock)
 
 
 def open_storage(settings: Settings) -> Database:

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import signal
 import socket
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from app.config import SettingsError
 
-# Seam waits 15 s for an answer; a commit takes far less. What still runs after this is a long poll.
+# Seam waits 15 s for an answer; a commit takes far less. Long polls are answered at once when the end begins.
 _GRACE_SECONDS = 10
 _BACKLOG = 2048
 # A proxy in front keeps its connections open for longer than uvicorn's 5 s, and would run into one that is closing.
@@ -49,8 +49,11 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve_http(app: ASGIApp, listener: socket.socket, stop: asyncio.Event) -> None:
-    """Answer requests until ``stop`` is set; then finish those under way, and close ``listener``."""
+async def serve_http(
+    app: ASGIApp, listener: socket.socket, stop: asyncio.Event, *, on_end: Callable[[], None] | None = None
+) -> None:
+    """Answer requests until ``stop`` is set; then finish those under way, and close ``listener``. ``on_end`` is called
+    in between, and hurries those that would take long."""
     server = _Server(
         uvicorn.Config(
             app,
@@ -72,6 +75,8 @@ async def serve_http(app: ASGIApp, listener: socket.socket, stop: asyncio.Event)
     try:
         await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
     finally:
+        if on_end is not None:
+            on_end()
         server.should_exit = True
         stopping.cancel()
         await serving

@@ -14,7 +14,7 @@ from app.api.background import Background
 from app.api.guard import Guard
 from app.api.openapi import DESCRIPTION, describe
 from app.api.problems import response_of, response_of_http, response_of_invalid
-from app.api.routes import access_codes, devices, events, flags, service
+from app.api.routes import access_codes, devices, events, flags, service, waiting
 from app.api.services import Services
 from app.domain.errors import LatchwatchError
 
@@ -38,7 +38,7 @@ def create_api(services: Services) -> FastAPI:
     app.add_exception_handler(LatchwatchError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_error)
     app.add_exception_handler(HTTPException, _on_error)
-    for module in (access_codes, flags, events, devices, service):
+    for module in (access_codes, waiting, flags, events, devices, service):
         app.include_router(module.router)
     describe(app)
     return app

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from prometheus_client import CollectorRegistry
 
+from app.api.waiting import Waiting
 from app.domain.assessment import Policy
 from app.domain.fingerprints import Fingerprinter
 from app.seam.gateway import Gateway
@@ -26,7 +27,7 @@ class Check:
 @dataclass(frozen=True, slots=True)
 class Services:
     """``gateway`` is ``None`` when no Seam key is configured. ``ready`` answers all checks of ``/readyz``.
-    ``wake`` tells the reconciler that something may have become due."""
+    ``wake`` tells the reconcilers that something may have become due; ``waiting`` are those who wait for a code."""
 
     db: Database
     gateway: Gateway | None
@@ -34,6 +35,7 @@ class Services:
     clock: Callable[[], datetime]
     fingerprinter: Fingerprinter
     wake: Callable[[], None]
+    waiting: Waiting
     ready: Callable[[], Awaitable[Sequence[Check]]]
     registry: CollectorRegistry
     admin_token: str | None = None

@@ -63,14 +63,14 @@ class _Waiting:
 
 class Committer:
     """``store`` commits a batch and says for each delivery, in order, what became of it. ``on_stored`` is called after
-    each commit that brought something new."""
+    each commit that brought something new, with all deliveries of its batch."""
 
     def __init__(
         self,
         store: Store,
         *,
         metrics: ReceiverMetrics,
-        on_stored: Callable[[], None],
+        on_stored: Callable[[Sequence[Delivery]], None],
         limits: CommitLimits | None = None,
     ) -> None:
         self._store = store
@@ -164,7 +164,7 @@ class Committer:
         self._settle(outcomes)
         self._report(deliveries, outcomes, seconds)
         if Outcome.STORED in outcomes:
-            self._on_stored()
+            self._on_stored(deliveries)
 
     def _take(self) -> list[_Waiting]:
         return [self._queue.popleft() for _ in range(min(len(self._queue), self._limits.batch))]

@@ -5,7 +5,7 @@ A decision that somebody overtook (the revision moved) is dropped and taken agai
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -17,10 +17,11 @@ from app.domain.codes import Read
 from app.reconciler.decisions import NOTHING_SEEN, Decision, Seen, decide
 from app.reconciler.waits import Spread, no_spread
 from app.storage.audit import record
-from app.storage.codes import Case, load_case, load_cases
+from app.storage.codes import Case, find_ids, load_case, load_cases
 from app.storage.engine import Connection, Database
 from app.storage.errors import StorageConflict, StorageUnavailable
 from app.storage.mentions import mention
+from app.storage.notices import announce
 from app.storage.steps import closed_by, opened_by, save_step
 from app.storage.timeline import READ_ACTION
 
@@ -64,6 +65,18 @@ async def refresh(db: Database, ident: str, policy: Policy, now: datetime) -> Ca
     return await _load(db, case.row.id)
 
 
+async def refresh_all(db: Database, idents: Sequence[str], policy: Policy, now: datetime) -> dict[str, Case]:
+    """``refresh`` for many codes at once: ``{ident: case}``. What is not known is left out."""
+    cases = await _load_all(db, idents)
+    due = {case.row.id: NOTHING_SEEN for case in cases.values() if _is_due(case, now)}
+    if not due:
+        return cases
+    saved = await save_batch(db, due, policy, now, no_spread, keep_lease=True)
+    for code_id in saved.overtaken:
+        await assess_and_save(db, code_id, policy, now, NOTHING_SEEN)
+    return cases | await _load_all(db, [ident for ident, case in cases.items() if case.row.id in due])
+
+
 async def save_batch(
     db: Database,
     seen: Mapping[str, Seen],
@@ -85,6 +98,7 @@ async def save_batch(
             cases = await load_cases(conn, sorted(seen), lock=not waits)
             for case in cases:
                 await _save(conn, case, decide(case, seen[case.row.id], policy, now, spread), now, keep_lease, saved)
+            await announce(conn, [each.case.row.id for each in saved.decisions if _is_news(each)])
     except StorageConflict:
         return Saved(overtaken=list(seen))
     if not waits:
@@ -118,6 +132,13 @@ async def _save(
     saved.decisions.append(decision)
 
 
+async def _load_all(db: Database, idents: Sequence[str]) -> dict[str, Case]:
+    async with db.read() as conn:
+        ids = await find_ids(conn, idents)
+        cases = {case.row.id: case for case in await load_cases(conn, sorted(set(ids.values())))}
+    return {ident: cases[code_id] for ident, code_id in ids.items() if code_id in cases}
+
+
 async def _load(db: Database, ident: str) -> Case | None:
     async with db.read() as conn:
         return await load_case(conn, ident)
@@ -126,6 +147,12 @@ async def _load(db: Database, ident: str) -> Case | None:
 def _is_due(case: Case, now: datetime) -> bool:
     row = case.row
     return row.untracked_at is None and row.due_at is not None and row.due_at <= now
+
+
+def _is_news(decision: Decision) -> bool:
+    """Whether anybody who waits for this code wants to look."""
+    row, assessment = decision.case.row, decision.assessment
+    return (row.verdict, row.is_settled) != (assessment.verdict, assessment.is_settled) or not row.was_assessed
 
 
 def _details(read: Read) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from app.domain.reads import after_read
 from app.storage.codes import CodeRow, change_code, insert_code, new_code_id, read_columns, to_row
 from app.storage.flags import close_flags, open_flags_of
 from app.storage.health import load_device
+from app.storage.notices import announce
 from app.storage.signals import lock_signals
 from app.storage.tables import access_codes, audit_log, flags, idempotency_keys, transitions
 
@@ -244,6 +245,7 @@ async def _take_over(conn: AsyncConnection, row: CodeRow, twin: CodeRow, now: da
     for table in (transitions, flags, audit_log, idempotency_keys):
         await conn.execute(update(table).where(table.c.code_id == twin.id).values(code_id=row.id))
     await conn.execute(delete(access_codes).where(access_codes.c.id == twin.id))
+    await announce(conn, [twin.id])
     inherited = {
         "reference": row.reference or twin.reference,
         "metadata": row.metadata if row.metadata is not None else twin.metadata,

@@ -22,6 +22,7 @@ from app.domain.health import Health
 from app.domain.news import Signals
 from app.storage.flags import FlagRow, close_flags, open_flags_of
 from app.storage.health import accounts_of, load_health
+from app.storage.notices import announce
 from app.storage.signals import load_signals
 from app.storage.tables import access_codes
 from app.storage.types import UtcDateTime
@@ -192,6 +193,21 @@ async def load_case(conn: AsyncConnection, ident: str) -> Case | None:
     return (await _cases(conn, [min(rows, key=lambda row: row.id != ident)]))[0]
 
 
+async def find_ids(conn: AsyncConnection, idents: Sequence[str]) -> dict[str, str]:
+    """Our ids of codes that are known by these, ours or Seam's: ``{ident: our id}``. What nobody has is left out."""
+    found: dict[str, str] = {}
+    for start in range(0, len(idents), _MANY):
+        part = idents[start : start + _MANY]
+        query = select(access_codes.c.id, access_codes.c.access_code_id)
+        rows = await conn.execute(
+            query.where(or_(access_codes.c.id.in_(part), access_codes.c.access_code_id.in_(part)))
+        )
+        for row in rows:
+            found.setdefault(row.access_code_id, row.id)
+            found[row.id] = row.id
+    return {ident: found[ident] for ident in idents if ident in found}
+
+
 async def load_cases(conn: AsyncConnection, ids: Sequence[str], *, lock: bool = False) -> list[Case]:
     """Many codes by our ids, sorted by id; ids without a row are left out.
 
@@ -291,6 +307,7 @@ async def untrack(conn: AsyncConnection, code_id: str, now: datetime) -> CodeRow
     row = await change_code(conn, code_id, values, now)
     if row is not None:
         await close_flags(conn, (await open_flags_of(conn, [code_id])).get(code_id, ()), now)
+        await announce(conn, [code_id])
     return row
 
 

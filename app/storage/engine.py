@@ -6,9 +6,9 @@ error. Every error of a driver leaves them as a ``StorageError`` (see ``app.stor
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.storage.errors import DatabaseUrlInvalid, RefusedByDatabase, StorageError
 from app.storage.failures import TRANSLATED, storage_error
 from app.storage.limits import Limits
-from app.storage.postgresql import postgresql_engines
+from app.storage.postgresql import postgresql_engines, way_aside
 from app.storage.sqlite import sqlite_engines
 
 Dialect = Literal["sqlite", "postgresql"]
@@ -27,18 +27,32 @@ _SQLITE = ("sqlite", "sqlite+aiosqlite")
 _FORMS = "must look like sqlite:///data/latchwatch.db or postgresql://user:password@host/database"
 _LIMITS = Limits()
 
+CHANGED = "changed_codes"
+"""Where a connection notes the codes that its transaction changed, see ``app.storage.notices``."""
+
+OnChanged = Callable[[Collection[str] | None], None]
+
 
 class Database:
     """Engines for one database. ``place`` names it for people, without the password."""
 
     def __init__(
-        self, dialect: Dialect, place: str, *, writers: AsyncEngine, readers: AsyncEngine, maintenance: AsyncEngine
+        self,
+        dialect: Dialect,
+        place: str,
+        *,
+        writers: AsyncEngine,
+        readers: AsyncEngine,
+        maintenance: AsyncEngine,
+        aside: Callable[[], Awaitable[Any]] | None = None,
     ) -> None:
         self.dialect: Dialect = dialect
         self.place = place
         self._writers = writers
         self._readers = readers
         self._maintenance = maintenance
+        self._aside = aside
+        self._subscribers: list[OnChanged] = []
 
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """One snapshot, read-only. Raises ``StorageError``."""
@@ -49,11 +63,25 @@ class Database:
 
         After ``StorageUnavailable`` it may even have been committed: only repeat what is idempotent.
         """
-        return _transaction(self._writers)
+        return _transaction(self._writers, self.tell_changed)
 
     def maintain(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A ``write()`` without the time limits of a request and without foreign keys on SQLite: for migrations."""
         return _transaction(self._maintenance)
+
+    def subscribe(self, on_changed: OnChanged) -> None:
+        """Have this called with the ids of codes that changed, after the commit. ``None``: it could be any of them."""
+        self._subscribers.append(on_changed)
+
+    def tell_changed(self, ids: Collection[str] | None) -> None:
+        for on_changed in self._subscribers:
+            on_changed(ids)
+
+    async def connect_aside(self) -> Any:
+        """A connection of the driver's own, outside of the pools: PostgreSQL alone, for ``app.storage.notices``."""
+        if self._aside is None:
+            raise NotImplementedError("SQLite has nothing to listen to")
+        return await self._aside()
 
     async def probe(self) -> None:
         """Raise ``DatabaseUrlInvalid`` if the database cannot be used now: for the start and for ``doctor``."""
@@ -83,6 +111,7 @@ def open_database(url: str, limits: Limits = _LIMITS) -> Database:
         "postgresql",
         f"PostgreSQL at {parsed.host or parsed.query.get('host') or 'the local socket'}",
         **postgresql_engines(url, parsed, limits),
+        aside=way_aside(url, parsed, limits),
     )
 
 
@@ -97,13 +126,15 @@ def _parse(url: str) -> URL:
 
 
 @asynccontextmanager
-async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+async def _transaction(engine: AsyncEngine, tell_changed: OnChanged | None = None) -> AsyncIterator[AsyncConnection]:
     try:
         async with engine.connect() as connection:
             try:
                 transaction = await connection.begin()
                 yield connection
                 await transaction.commit()
+                if tell_changed is not None and (changed := connection.info.pop(CHANGED, None)):
+                    tell_changed(changed)
             except TimeoutError as error:
                 # The server may be gone: it would not answer a ROLLBACK either.
                 await connection.invalidate(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
@@ -16,7 +17,7 @@ from app.storage.sqlite import Engines
 
 def postgresql_engines(url: str, parsed: URL, limits: Limits) -> Engines:
     """Pools for writers and for readers are apart: a flood of queries never keeps an event from being stored."""
-    dsn = "postgresql://" + url.strip().removeprefix(f"{parsed.drivername}://")
+    dsn = _dsn(url, parsed)
     pool = {"pool_size": 5, "max_overflow": 5, "pool_timeout": limits.queue}
     return Engines(
         writers=_engine(dsn, limits, _server_limits(limits), **pool),
@@ -33,6 +34,15 @@ def postgresql_engines(url: str, parsed: URL, limits: Limits) -> Engines:
     )
 
 
+def way_aside(url: str, parsed: URL, limits: Limits) -> Callable[[], Awaitable[Any]]:
+    """Makes a connection that is in no pool and only listens and tells: nothing that it commits has to be durable."""
+    return _connector(_dsn(url, parsed), limits, {"synchronous_commit": "off"})
+
+
+def _dsn(url: str, parsed: URL) -> str:
+    return "postgresql://" + url.strip().removeprefix(f"{parsed.drivername}://")
+
+
 def _server_limits(limits: Limits) -> dict[str, str]:
     return {
         "statement_timeout": f"{limits.statement * 1000:.0f}",
@@ -41,7 +51,9 @@ def _server_limits(limits: Limits) -> dict[str, str]:
     }
 
 
-def _engine(dsn: str, limits: Limits, settings: dict[str, str], **options: Any) -> AsyncEngine:
+def _connector(
+    dsn: str, limits: Limits, settings: dict[str, str]
+) -> Callable[[], Awaitable[asyncpg.Connection[asyncpg.Record]]]:
     async def connect() -> asyncpg.Connection[asyncpg.Record]:
         # asyncpg reads the URL itself, so that it means what libpq would make of it (sslmode, host=/socket/folder, …).
         return await asyncpg.connect(
@@ -51,6 +63,11 @@ def _engine(dsn: str, limits: Limits, settings: dict[str, str], **options: Any) 
             server_settings={"application_name": "latchwatch", **settings},
         )
 
+    return connect
+
+
+def _engine(dsn: str, limits: Limits, settings: dict[str, str], **options: Any) -> AsyncEngine:
+    connect = _connector(dsn, limits, settings)
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, hide_parameters=True, **options)
 
     @event.listens_for(engine.sync_engine, "checkout")

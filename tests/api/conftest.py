@@ -36,6 +36,8 @@ def services(db: Database, clock: Clock, seam: FakeSeam, wakes: list[object]) ->
 async def api(services: Services) -> AsyncIterator[FastAPI]:
     app = create_api(services)
     yield app
+    services.waiting.close()
+    await services.waiting.drain()
     await app.state.background.drain()
 
 

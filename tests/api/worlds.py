@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from app.api.services import Check, Services
+from app.api.waiting import Waiting
 from app.domain.assessment import Policy
 from app.domain.codes import CodeType, Read, Snapshot
 from app.domain.fingerprints import Fingerprinter
@@ -213,6 +214,7 @@ async def all_ready() -> Sequence[Check]:
 
 
 def make_services(db: Database, clock: Clock, seam: FakeSeam | None, **other: Any) -> Services:
+    registry = CollectorRegistry()
     made = Services(
         db=db,
         gateway=seam.gateway() if seam is not None else None,
@@ -220,8 +222,9 @@ def make_services(db: Database, clock: Clock, seam: FakeSeam | None, **other: An
         clock=clock,
         fingerprinter=FINGERPRINTER,
         wake=lambda: None,
+        waiting=Waiting(db, Policy(), clock, registry),
         ready=all_ready,
-        registry=CollectorRegistry(),
+        registry=registry,
         admin_token=ADMIN_TOKEN,
     )
     return replace(made, **other)

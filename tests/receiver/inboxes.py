@@ -52,10 +52,12 @@ class Station:
         self.registry = CollectorRegistry()
         self.metrics = ReceiverMetrics(self.registry)
         self.wakes = 0
+        self.told: list[str] = []
         self.committer = Committer(store or self.inbox.store, metrics=self.metrics, on_stored=self._wake, limits=limits)
 
-    def _wake(self) -> None:
+    def _wake(self, deliveries: Sequence[Delivery]) -> None:
         self.wakes += 1
+        self.told += [each.delivery_id for each in deliveries]
 
     def sample(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(name, labels) or 0.0

@@ -225,13 +225,14 @@ async def test_nobody_waits_for_ever_when_the_writer_is_cancelled(station: Stati
 async def test_the_reconciler_is_woken_once_a_commit_brought_something_new(station: Station) -> None:
     await asyncio.gather(*submit(station, delivery("m1"), delivery("m2")))
     assert station.wakes == 1
+    assert station.told == ["m1", "m2"]
 
     await station.committer.submit(delivery("m1"))
     assert station.wakes == 1
 
 
 async def test_a_fault_after_the_commit_harms_neither_the_answers_nor_the_writer(station: Station) -> None:
-    def broken() -> None:
+    def broken(_: object) -> None:
         raise ValueError
 
     station.committer._on_stored = broken
