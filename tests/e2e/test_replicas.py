@@ -1,4 +1,4 @@
-"""Two receivers and two workers on one PostgreSQL: nothing is done twice, and half of them suffices."""
+"""Two receivers and three that reconcile on one PostgreSQL: nothing is done twice, and half of them suffices."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from typing import Any
 from tests.e2e.services import deliver, event, serving, serving_beside_a_sandbox, working
 
 CODES = 12
-OTHERS = 120
+OTHERS = 188
 
 
-def test_two_receivers_and_two_workers_do_everything_once_and_half_of_them_goes_on(
+def test_processes_that_get_every_event_twice_do_everything_once_and_half_of_them_goes_on(
     tmp_path: Path, postgres_url: str, record_property: Callable[[str, object], None]
 ) -> None:
-    """Lists show what is stored, so what they show here was found by the workers alone."""
+    """One only receives, one receives and reconciles, two only reconcile. Each event is sent to both receivers.
+
+    Lists show what is stored, so what they show here was found by those that reconcile.
+    """
     access = {"SEAM_API_KEY": "seam_test_key"}
-    options = ("--no-background",)
-    with serving_beside_a_sandbox(tmp_path, postgres_url, *options) as (first, seam):
+    with serving_beside_a_sandbox(tmp_path, postgres_url, "--no-background") as (first, seam):
         access["SEAM_ENDPOINT"] = seam.url
         with (
-            serving(tmp_path, postgres_url, *options, port=0, **access) as second,
+            serving(tmp_path, postgres_url, port=0, **access) as second,
             working(tmp_path, postgres_url, **access) as worker,
             working(tmp_path, postgres_url, **access),
         ):
@@ -37,6 +39,9 @@ def test_two_receivers_and_two_workers_do_everything_once_and_half_of_them_goes_
 
             first.until("/v1/flags?state=open&limit=500", lambda page: len(page["items"]) == CODES)
             assert states(first, made) == [(["pending", "failed"], ["opened"])] * CODES
+            for code in made:
+                seen = second.get(f"/v1/access-codes/{code['id']}")
+                assert (seen["verdict"], [flag["kind"] for flag in seen["flags"]]) == ("failed", ["failed"])
             sent = {payload["event_id"] for payload in payloads}
             stored = [item["event_id"] for item in second.all("/v1/events") if item["event_id"] in sent]
             assert len(stored) == len(set(stored)) == len(payloads)
