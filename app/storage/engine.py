@@ -6,6 +6,7 @@ error. Every error of a driver leaves them as a ``StorageError`` (see ``app.stor
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal
@@ -135,7 +136,7 @@ async def _transaction(engine: AsyncEngine, tell_changed: OnChanged | None = Non
                 await transaction.commit()
                 if tell_changed is not None and (changed := connection.info.pop(CHANGED, None)):
                     tell_changed(changed)
-            except TimeoutError as error:
+            except (TimeoutError, CancelledError) as error:
                 # The server may be gone: it would not answer a ROLLBACK either.
                 await connection.invalidate(error)
                 raise

@@ -9,8 +9,13 @@ from sqlalchemy import exc
 
 from app.storage.errors import RefusedByDatabase, StorageConflict, StorageError, StorageUnavailable
 
-# What may leave a transaction because of the database. OSError includes TimeoutError: statements and connects.
-TRANSLATED = (exc.DBAPIError, exc.TimeoutError, OSError, UnicodeEncodeError, OverflowError)
+# What may leave a transaction because of the database: SQLAlchemy's errors, and those of the drivers, where they are
+# used themselves. OSError includes TimeoutError: statements and connects.
+TRANSLATED = (
+    *(exc.DBAPIError, exc.TimeoutError),
+    *(asyncpg.PostgresError, asyncpg.InterfaceError, sqlite3.Error),
+    *(OSError, UnicodeEncodeError, OverflowError),
+)
 
 # PostgreSQL, by class of SQLSTATE: the data itself is at fault, so repeating it cannot help.
 _REFUSED_CLASSES = ("21", "22", "23", "54")  # cardinality, data, integrity, a limit such as the size of an index row

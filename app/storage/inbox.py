@@ -11,7 +11,8 @@ from enum import StrEnum
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.events import Unreadable, is_probe
+from app.domain.events import Event, Unreadable, is_probe
+from app.storage.driver import Step, run
 from app.storage.engine import Database, Dialect
 from app.storage.errors import RefusedByDatabase, StorageConflict
 from app.storage.inbox_marks import mark_due, note_arrivals
@@ -28,7 +29,7 @@ from app.storage.inbox_rows import (
     signal_rows,
     sort_out,
 )
-from app.storage.inbox_sql import statements
+from app.storage.inbox_sql import FIND_KNOWN, statements, to_json_list
 from app.storage.mentions import mention_all
 
 __all__ = ["REFUSED_BY_DATABASE", "Delivery", "Outcome", "Source", "store_batch"]
@@ -81,25 +82,19 @@ async def _store_repeatedly(db: Database, deliveries: Sequence[Delivery], track_
 async def _store(db: Database, deliveries: Sequence[Delivery], track_all: bool = False) -> list[Outcome]:
     batch = sort_out(deliveries)
     async with db.write() as connection:
-        new = await _insert_new(connection, db.dialect, batch)
+        new, steps = await _arrive(connection, db.dialect, batch)
         events = [entry.event for entry in new]
-        known = statements(db.dialect)
-        for bulk, rows in (
-            (known.merge_signals, signal_rows(events)),
-            (known.merge_devices, device_rows(events)),
-            (known.merge_accounts, account_rows(events)),
-        ):
-            if rows:
-                await connection.execute(bulk.statement, bulk.bind(rows))
+        steps += _merge(db.dialect, batch, events)
         received_at = max(delivery.received_at for delivery in deliveries)
-        await mark_due(connection, db.dialect, marks(events), received_at)
-        if track_all:
-            await mention_all(connection, db.dialect, living_codes(events), received_at)
-        await note_arrivals(
-            connection,
+        steps += await mark_due(connection, db.dialect, marks(events), received_at)
+        steps += note_arrivals(
+            db.dialect,
             delivered_at=max((each.received_at for each in deliveries if _is_of_seam(each)), default=None),
             backfilled=sum(entry.source == "backfill" for entry in new),
         )
+        await run(connection, *steps)
+        if track_all:
+            await mention_all(connection, db.dialect, living_codes(events), received_at)
     return _outcomes(batch, {event.event_id for event in events})
 
 
@@ -108,17 +103,33 @@ def _is_of_seam(delivery: Delivery) -> bool:
     return delivery.source == "webhook" and not is_probe(delivery.reading)
 
 
-async def _insert_new(connection: AsyncConnection, dialect: Dialect, batch: Batch) -> list[Entry]:
-    """Insert what the batch brought, and give back the entries whose events were not there yet."""
+async def _arrive(connection: AsyncConnection, dialect: Dialect, batch: Batch) -> tuple[list[Entry], list[Step]]:
+    """The entries whose events were not there yet, and what is left to do so that they are, with their signals merged.
+
+    PostgreSQL has done it by then: there another writer may be inserting the same, and only the insert itself can tell.
+    """
     known = statements(dialect)
-    if batch.unreadable:
-        rows = list(batch.unreadable.values())
-        await connection.execute(known.keep_unreadable.statement, known.keep_unreadable.bind(rows))
     if not batch.entries:
-        return []
-    rows = [entry.row for entry in batch.entries.values()]
-    inserted = await connection.execute(known.insert_events.statement, known.insert_events.bind(rows))
-    return [batch.entries[event_id] for event_id in inserted.scalars()]
+        return [], []
+    if dialect == "postgresql":
+        rows = [entry.row + entry.told for entry in batch.entries.values()]
+        arrived = await run(connection, known.arrive.of(rows))
+        return [batch.entries[event_id] for event_id in arrived], []
+    there = set(await run(connection, (FIND_KNOWN, {"ids": to_json_list(list(batch.entries))})))
+    new = [entry for event_id, entry in batch.entries.items() if event_id not in there]
+    steps = [known.insert_events.of([entry.row for entry in new])] if new else []
+    signals = signal_rows(new)
+    return new, [*steps, known.merge_signals.of(signals)] if signals else steps
+
+
+def _merge(dialect: Dialect, batch: Batch, events: Sequence[Event]) -> list[Step]:
+    known = statements(dialect)
+    rows = (
+        (known.keep_unreadable, list(batch.unreadable.values())),
+        (known.merge_devices, device_rows(events)),
+        (known.merge_accounts, account_rows(events)),
+    )
+    return [bulk.of(some) for bulk, some in rows if some]
 
 
 def _outcomes(batch: Batch, new: set[str]) -> list[Outcome]:

@@ -11,14 +11,15 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import TextClause, bindparam, select, text, update
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.storage.driver import Statement, Step, statement_of
 from app.storage.engine import Dialect
 from app.storage.inbox_rows import Marks
 from app.storage.inbox_sql import bind_list, bind_rows, one_of, rows_of
-from app.storage.tables import access_codes, devices, intake
-from app.storage.types import UtcDateTime
+from app.storage.tables import access_codes, devices
+from app.storage.types import to_micros
 
 _OF_CODES = """
     SELECT access_codes.id, given.connected_account_id AS account
@@ -39,30 +40,40 @@ _MARK = """
         revision = revision + 1,
         connected_account_id = coalesce(access_codes.connected_account_id, due.account)
     FROM due WHERE access_codes.id = due.id"""
+_NOTE_DELIVERY = """
+    UPDATE intake SET last_delivery_at = :at WHERE id IN (
+        SELECT id FROM intake WHERE id = 1 AND (last_delivery_at IS NULL OR last_delivery_at < :before) {lock}
+    )"""
 # How exact last_delivery_at is. Every replica writes that one row: noting each batch would make all commits queue.
 _EXACT_TO = timedelta(seconds=1)
 
 
-async def mark_due(connection: AsyncConnection, dialect: Dialect, marks: Marks, now: datetime) -> None:
+async def mark_due(connection: AsyncConnection, dialect: Dialect, marks: Marks, now: datetime) -> list[Step]:
     """Make tracked codes due: by their own news, or, unless they are terminal, by that of their lock or account."""
     if not (marks.codes or marks.devices or marks.accounts):
-        return
+        return []
     locks = {*marks.devices, *await _devices_of(connection, marks.accounts)}
-    values: dict[str, Any] = {"now": now, **bind_rows(dialect, marks.codes, width=2)}
+    values: dict[str, Any] = {"now": _bound(dialect, now), **bind_rows(dialect, marks.codes, width=2)}
     if locks:
         values["devices"] = bind_list(dialect, sorted(locks))
     if marks.accounts:
         values["accounts"] = bind_list(dialect, marks.accounts)
-    statement = mark_statement(dialect, devices=bool(locks), accounts=bool(marks.accounts))
-    await connection.execute(statement, values)
+    return [(mark_statement(dialect, devices=bool(locks), accounts=bool(marks.accounts)), values)]
 
 
-async def note_arrivals(connection: AsyncConnection, *, delivered_at: datetime | None, backfilled: int) -> None:
+def note_arrivals(dialect: Dialect, *, delivered_at: datetime | None, backfilled: int) -> list[Step]:
     """Keep when a webhook came last (exact to a second), and count what only the backfill found."""
+    steps: list[Step] = []
     if delivered_at is not None:
-        await connection.execute(_NOTE_DELIVERY, {"at": delivered_at, "before": delivered_at - _EXACT_TO})
+        before = _bound(dialect, delivered_at - _EXACT_TO)
+        steps.append((note_delivery(dialect), {"at": _bound(dialect, delivered_at), "before": before}))
     if backfilled:
-        await connection.execute(_COUNT_BACKFILLED, {"found": backfilled})
+        steps.append((count_backfilled(dialect), {"found": backfilled}))
+    return steps
+
+
+def _bound(dialect: Dialect, moment: datetime) -> datetime | int:
+    return to_micros(moment) if dialect == "sqlite" else moment
 
 
 async def _devices_of(connection: AsyncConnection, accounts: Sequence[str]) -> Sequence[str]:
@@ -75,27 +86,29 @@ async def _devices_of(connection: AsyncConnection, accounts: Sequence[str]) -> S
 
 
 @cache
-def mark_statement(dialect: Dialect, *, devices: bool, accounts: bool) -> TextClause:
+def mark_statement(dialect: Dialect, *, devices: bool, accounts: bool) -> Statement:
     """One text for each combination: what is not asked for must not be planned for."""
     named = _OF_CODES
     if devices:
         named += _OF_PLACES.format(place=one_of(dialect, "device_id", "devices"))
     if accounts:
         named += _OF_PLACES.format(place=one_of(dialect, "connected_account_id", "accounts"))
-    statement = _MARK.format(
+    text = _MARK.format(
         rows=rows_of(dialect, access_codes, ("access_code_id", "connected_account_id")),
         named=named,
         lock="FOR UPDATE OF access_codes" if dialect == "postgresql" else "",
     )
-    return text(statement).bindparams(bindparam("now", type_=UtcDateTime))
+    return statement_of(dialect, text)
 
 
-_stale = (
-    intake.select()
-    .with_only_columns(intake.c.id)
-    .where(intake.c.id == 1, intake.c.last_delivery_at.is_(None) | (intake.c.last_delivery_at < bindparam("before")))
+@cache
+def note_delivery(dialect: Dialect) -> Statement:
     # Whoever holds the row is noting the same moment.
-    .with_for_update(skip_locked=True)
-)
-_NOTE_DELIVERY = update(intake).where(intake.c.id.in_(_stale)).values(last_delivery_at=bindparam("at"))
-_COUNT_BACKFILLED = update(intake).values(backfilled=intake.c.backfilled + bindparam("found"))
+    return statement_of(
+        dialect, _NOTE_DELIVERY.format(lock="FOR UPDATE SKIP LOCKED" if dialect == "postgresql" else "")
+    )
+
+
+@cache
+def count_backfilled(dialect: Dialect) -> Statement:
+    return statement_of(dialect, "UPDATE intake SET backfilled = backfilled + CAST(:found AS integer)")

@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 
 from app.domain.events import Event, Unreadable
 from app.domain.health import AccountFacet, DeviceFacet, State
-from app.domain.news import NewsKind, merge
+from app.domain.news import NewsKind
 from app.storage.codec import encode_news, encode_state, news_to_json, to_json
 from app.storage.inbox_sql import Row
 
@@ -23,7 +23,11 @@ REFUSED_BY_DATABASE = "refused_by_database"  # a reason of storage's own, beside
 
 _LONGEST_ID = 500  # characters; a row of PostgreSQL's indexes holds 2704 bytes
 _UNSTORABLE = re.compile("[\x00-\x1f\ud800-\udfff]")
-_KINDS, _DEVICE_FACETS, _ACCOUNT_FACETS = tuple(NewsKind), tuple(DeviceFacet), tuple(AccountFacet)
+_KINDS, _DEVICE_FACETS, _ACCOUNT_FACETS = (
+    tuple(kind.value for kind in NewsKind),
+    tuple(DeviceFacet),
+    tuple(AccountFacet),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +47,11 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One event and its row of ``events``."""
+    """One event, its row of ``events``, and what it tells the signals of its code: the kind, and the news as text."""
 
     event: Event
     row: Row
+    told: tuple[str | None, str | None]
     source: Source
 
 
@@ -89,7 +94,8 @@ def _storable(delivery: Delivery) -> Entry | Unreadable:
     if isinstance(delivery.reading, Unreadable):
         return delivery.reading
     try:
-        return Entry(delivery.reading, _event_row(delivery, delivery.reading), delivery.source)
+        event = delivery.reading
+        return Entry(event, _event_row(delivery, event), _told(event), delivery.source)
     except (ValueError, OverflowError):
         return Unreadable(REFUSED_BY_DATABASE)
 
@@ -118,13 +124,15 @@ def _unreadable_row(delivery: Delivery, reason: str) -> Row:
     return known_by[:_LONGEST_ID], delivery.received_at, delivery.size, delivery.digest, reason
 
 
-def signal_rows(events: Iterable[Event]) -> list[Row]:
-    """One row for each code: the latest of each kind."""
-    by_code = defaultdict(list)
-    for event in events:
-        if event.news and event.access_code_id:
-            by_code[event.access_code_id].append(event.news)
-    return [(code, *_encoded(merge(items), _KINDS, encode_news)) for code, items in by_code.items()]
+def signal_rows(entries: Iterable[Entry]) -> list[Row]:
+    """One row for each code: the latest of each kind. As text it sorts like the news itself."""
+    by_code: dict[str, dict[str, str]] = defaultdict(dict)
+    for entry in entries:
+        kind, news = entry.told
+        if kind is not None and news is not None and entry.event.access_code_id:
+            latest = by_code[entry.event.access_code_id]
+            latest[kind] = max(latest.get(kind, ""), news)
+    return [(code, *map(latest.get, _KINDS)) for code, latest in by_code.items()]
 
 
 def device_rows(events: Iterable[Event]) -> list[Row]:
@@ -174,6 +182,13 @@ def living_codes(events: Iterable[Event]) -> set[str]:
     told = [(event.access_code_id, event.news[0]) for event in events if event.news and event.access_code_id]
     deleted = {code for code, kind in told if kind is NewsKind.DELETED}
     return {code for code, _ in told} - deleted
+
+
+def _told(event: Event) -> tuple[str | None, str | None]:
+    if event.news is None or not event.access_code_id:
+        return None, None
+    kind, news = event.news
+    return kind.value, encode_news(news)
 
 
 def _taken(event: Event) -> str | None:

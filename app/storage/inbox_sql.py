@@ -12,10 +12,11 @@ from functools import cache
 from typing import Any
 
 import orjson
-from sqlalchemy import Integer, Table, TextClause, text
+from sqlalchemy import Integer, Table
 
 from app.domain.health import AccountFacet, DeviceFacet
 from app.domain.news import NewsKind
+from app.storage.driver import Statement, Step, statement_of
 from app.storage.engine import Dialect
 from app.storage.tables import accounts, devices, events, signals, unreadable
 from app.storage.types import UtcDateTime, to_micros
@@ -30,6 +31,20 @@ _IN_JSON = "{column} IN (SELECT value FROM json_each(:{parameter}))"
 _JSON_ROWS = "(SELECT {values} FROM json_each(:rows)) AS given"
 # "WHERE true" keeps SQLite from reading ON CONFLICT as the condition of a join.
 _INSERT = "INSERT INTO {table} ({names}) SELECT {values} FROM {rows} WHERE true"
+# Only what was not there yet is merged. The rows of signals are locked in the order of their keys, and after those of
+# the events: so two replicas never wait for each other in a circle.
+_ARRIVE = """
+    WITH given AS (SELECT * FROM {rows}),
+    arrived AS (
+        INSERT INTO events ({columns}) SELECT {columns} FROM given
+        ON CONFLICT (event_id) DO NOTHING RETURNING event_id
+    ),
+    told AS (
+        SELECT given.access_code_id, {latest} FROM given JOIN arrived ON arrived.event_id = given.event_id
+        WHERE given.signal IS NOT NULL GROUP BY given.access_code_id ORDER BY given.access_code_id
+    ),
+    merged AS (INSERT INTO signals ({signal_columns}, version) SELECT {signal_columns}, 1 FROM told {on_conflict})
+    SELECT event_id FROM arrived"""
 
 Row = tuple[Any, ...]
 
@@ -39,17 +54,18 @@ class Bulk:
     """One set-based statement over the rows of a batch."""
 
     dialect: Dialect
-    statement: TextClause
+    statement: Statement
     width: int
 
-    def bind(self, rows: Sequence[Row]) -> dict[str, Any]:
-        """Parameters. Two replicas never wait for each other in a circle, as every batch locks its keys in order."""
-        return bind_rows(self.dialect, sorted(rows, key=_first), width=self.width)
+    def of(self, rows: Sequence[Row]) -> Step:
+        """Two replicas never wait for each other in a circle, as every batch locks its keys in order."""
+        return self.statement, bind_rows(self.dialect, sorted(rows, key=_first), width=self.width)
 
 
 @dataclass(frozen=True, slots=True)
 class Statements:
-    insert_events: Bulk  # returns the event_id of those that are new
+    arrive: Bulk  # PostgreSQL: keeps events and merges their signals; returns the event_id of those that are new
+    insert_events: Bulk
     keep_unreadable: Bulk
     merge_signals: Bulk
     merge_devices: Bulk
@@ -59,6 +75,7 @@ class Statements:
 @cache
 def statements(dialect: Dialect) -> Statements:
     return Statements(
+        arrive=_bulk(dialect, _arrive(), (*EVENT_COLUMNS, "kind", "signal")),
         insert_events=_bulk(dialect, _insert_new(dialect, events, EVENT_COLUMNS, "event_id"), EVENT_COLUMNS),
         keep_unreadable=_bulk(
             dialect, _insert_new(dialect, unreadable, UNREADABLE_COLUMNS, "delivery_id"), UNREADABLE_COLUMNS
@@ -69,21 +86,25 @@ def statements(dialect: Dialect) -> Statements:
     )
 
 
+FIND_KNOWN = statement_of("sqlite", "SELECT event_id FROM events WHERE event_id IN (SELECT value FROM json_each(:ids))")
+"""Those of the ids that are there already. Exact, as SQLite has one writer at a time."""
+
+
 def _bulk(dialect: Dialect, statement: str, columns: Sequence[str]) -> Bulk:
-    return Bulk(dialect, text(statement), len(columns))
+    return Bulk(dialect, statement_of(dialect, statement), len(columns))
 
 
 def bind_rows(dialect: Dialect, rows: Sequence[Row], *, width: int) -> dict[str, Any]:
     """Parameters for ``rows_of``."""
     if dialect == "sqlite":
-        return {"rows": _to_json(rows)}
+        return {"rows": to_json_list(rows)}
     columns = zip(*rows, strict=True) if rows else ([] for _ in range(width))
     return {f"c{index}": list(column) for index, column in enumerate(columns)}
 
 
 def bind_list(dialect: Dialect, values: Sequence[str]) -> str | Sequence[str]:
     """The parameter for ``one_of``."""
-    return _to_json(values) if dialect == "sqlite" else values
+    return to_json_list(values) if dialect == "sqlite" else values
 
 
 def one_of(dialect: Dialect, column: str, parameter: str) -> str:
@@ -94,7 +115,7 @@ def one_of(dialect: Dialect, column: str, parameter: str) -> str:
 
 
 def rows_of(dialect: Dialect, table: Table, columns: Iterable[str]) -> str:
-    """SQL for the bound rows, as a relation with these columns of ``table``."""
+    """SQL for the bound rows, as a relation with these columns: of ``table``, or text."""
     if dialect == "sqlite":
         values = ", ".join(f"json_extract(value, '$[{i}]') AS {_quote(name)}" for i, name in enumerate(columns))
         return _JSON_ROWS.format(values=values)
@@ -102,18 +123,31 @@ def rows_of(dialect: Dialect, table: Table, columns: Iterable[str]) -> str:
     return f"unnest({arrays}) AS given({_list(columns)})"
 
 
+def _arrive() -> str:
+    latest = (f"""max(signal COLLATE "C") FILTER (WHERE kind = '{kind.value}') AS {kind.value}""" for kind in NewsKind)
+    return _ARRIVE.format(
+        rows=rows_of("postgresql", events, (*EVENT_COLUMNS, "kind", "signal")),
+        columns=_list(EVENT_COLUMNS),
+        latest=", ".join(latest),
+        signal_columns=_list(SIGNAL_COLUMNS),
+        on_conflict=_keep_latest_signals("postgresql"),
+    )
+
+
 def _insert_new(dialect: Dialect, table: Table, columns: Sequence[str], key: str) -> str:
-    return f"""{_insert(dialect, table, columns)}
-        ON CONFLICT ({_quote(key)}) DO NOTHING RETURNING {_quote(key)}"""
+    return f"{_insert(dialect, table, columns)} ON CONFLICT ({_quote(key)}) DO NOTHING"
 
 
 def _merge_signals(dialect: Dialect) -> str:
+    return f"{_insert(dialect, signals, SIGNAL_COLUMNS, version='1')} {_keep_latest_signals(dialect)}"
+
+
+def _keep_latest_signals(dialect: Dialect) -> str:
     kinds = SIGNAL_COLUMNS[1:]
     # News that is older than all that is known changes nothing, not even the version. The row is locked all the same.
     newer = " OR ".join(f"excluded.{_quote(kind)} > coalesce(signals.{_quote(kind)}, '')" for kind in kinds)
-    return f"""{_insert(dialect, signals, SIGNAL_COLUMNS, version="1")}
-        ON CONFLICT (access_code_id) DO UPDATE SET version = signals.version + 1, {_latest(dialect, signals, kinds)}
-        WHERE {newer}"""
+    return f"""ON CONFLICT (access_code_id) DO UPDATE SET version = signals.version + 1,
+        {_latest(dialect, signals, kinds)} WHERE {newer}"""
 
 
 def _merge_devices(dialect: Dialect) -> str:
@@ -147,7 +181,7 @@ def _greatest(dialect: Dialect, table: str, column: str) -> str:
 
 
 def _sql_type(table: Table, column: str) -> str:
-    match table.c[column].type:
+    match table.c[column].type if column in table.c else None:
         case UtcDateTime():
             return "timestamptz"
         case Integer():
@@ -174,5 +208,5 @@ def _time(value: object) -> int:
     raise TypeError(type(value).__name__)
 
 
-def _to_json(values: Sequence[Any]) -> str:
+def to_json_list(values: Sequence[Any]) -> str:
     return orjson.dumps(values, default=_time, option=orjson.OPT_PASSTHROUGH_DATETIME).decode()

@@ -15,14 +15,16 @@ from app.domain.codes import CodeType
 from app.domain.health import DeviceRead
 from app.domain.news import NewsKind
 from app.reconciler.steps import refresh
-from app.storage import inbox, inbox_marks
+from app.storage import inbox
 from app.storage.audit import record
 from app.storage.binding import adopt, bind, bind_found, held_codes
 from app.storage.codes import CodeRow, ask_end, refuse, untrack
+from app.storage.driver import Step, run
 from app.storage.engine import Database, open_database
 from app.storage.flags import open_flag
 from app.storage.health import save_device_read
 from app.storage.inbox import store_batch
+from app.storage.inbox_marks import mark_statement
 from app.storage.tables import access_codes, alerts, audit_log, flags, signals, transitions
 from tests.storage.arrivals import NOW, after, code_news, deliveries, delivery
 from tests.storage.made import PIN, POLICY, bound, case_of, request, rows_of, snapshot
@@ -140,14 +142,16 @@ async def test_a_binding_that_waits_for_open_news_sees_it(
     """The ingest has marked what it saw due, which was nothing, and has not committed: the worst moment."""
     bring = await make(db)
     await _heard_of(db, was_heard_of)
-    is_marked, may_commit, note = asyncio.Event(), asyncio.Event(), inbox_marks.note_arrivals
+    is_marked, may_commit = asyncio.Event(), asyncio.Event()
 
-    async def held_up(*args: Any, **values: Any) -> None:
-        is_marked.set()
-        await may_commit.wait()
-        await note(*args, **values)
+    async def held_up(conn: AsyncConnection, *steps: Step) -> list[Any]:
+        answer = await run(conn, *steps)
+        if any(statement is mark_statement(db.dialect, devices=False, accounts=False) for statement, _ in steps):
+            is_marked.set()
+            await may_commit.wait()
+        return answer
 
-    monkeypatch.setattr(inbox, "note_arrivals", held_up)
+    monkeypatch.setattr(inbox, "run", held_up)
     arriving = asyncio.create_task(_arrive(other))
     await is_marked.wait()
     binding = asyncio.create_task(_commit(db, bring))

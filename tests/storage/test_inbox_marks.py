@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from datetime import datetime
 from itertools import product
 from typing import Any
@@ -137,16 +136,14 @@ async def test_marking_uses_indexes(db: Database, devices: bool, accounts: bool)
 
 
 async def explain(db: Database, connection: AsyncConnection, **places: bool) -> str:
-    statement = mark_statement(db.dialect, **places).text
+    statement = mark_statement(db.dialect, **places)
     if db.dialect == "sqlite":
         bound: dict[str, Any] = {"rows": "[]", "devices": "[]", "accounts": "[]", "now": 0}
-        lines = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", bound)
+        lines = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement.sql}", bound)
     else:
-        names = list(dict.fromkeys(re.findall(r"(?<!:):([a-z]\w*)", statement)))
-        for number, name in enumerate(names, start=1):
-            statement = statement.replace(f":{name}", f"${number}")
         values = {"c0": "'{seam_00007}'", "c1": "'{a7}'", "devices": "'{d7}'", "accounts": "'{a7}'", "now": "now()"}
+        given = ", ".join(values[name] for name in statement.names)
         await connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
-        await connection.exec_driver_sql(f"PREPARE mark AS {statement}")
-        lines = await connection.exec_driver_sql(f"EXPLAIN EXECUTE mark ({', '.join(values[name] for name in names)})")
+        await connection.exec_driver_sql(f"PREPARE mark AS {statement.sql}")
+        lines = await connection.exec_driver_sql(f"EXPLAIN EXECUTE mark ({given})")
     return "\n".join(" ".join(map(str, line)) for line in lines)
