@@ -23,6 +23,7 @@ from app.loops import Loop, Loops
 from app.receiver.committer import Committer
 from app.receiver.endpoint import WebhookEndpoint, put_in_front
 from app.receiver.metrics import ReceiverMetrics
+from app.reconciler.counting import Counting
 from app.reconciler.loop import Reconciler
 from app.reconciler.mentions import Mentions
 from app.seam.gateway import Gateway
@@ -74,7 +75,7 @@ async def work(settings: Settings, clock: Clock) -> None:
         reconciler = build_reconciler(settings, db, gateway, clock, create_registry())
         mentions = build_mentions(settings, db, gateway, clock, reconciler)
         for loops in (
-            build_loops(reconciler, mentions, clock),
+            build_loops(db, reconciler, mentions, clock),
             build_listening(db, Listener(db, clock, on_due=reconciler.wake), clock),
         ):
             loops.start()
@@ -101,7 +102,7 @@ class Service:
         self._gateway = build_gateway(settings, fingerprinter, clock)
         self._reconciler = build_reconciler(settings, db, self._gateway, clock, registry)
         mentions = build_mentions(settings, db, self._gateway, clock, self._reconciler)
-        self._loops = build_loops(self._reconciler, mentions, clock)
+        self._loops = build_loops(db, self._reconciler, mentions, clock)
         self.waiting = Waiting(db, settings.policy(), clock, registry)
         self._listener = Listener(db, clock, on_due=self._reconciler.wake)
         self._listening = build_listening(db, self._listener, clock)
@@ -201,11 +202,13 @@ def build_mentions(
     )
 
 
-def build_loops(reconciler: Reconciler, mentions: Mentions, clock: Clock) -> Loops:
+def build_loops(db: Database, reconciler: Reconciler, mentions: Mentions, clock: Clock) -> Loops:
     """What runs in the background of one process."""
+    counting = Counting(db, clock)
     loops = [
         Loop("reconciler", reconciler.run, lambda: reconciler.last_pass_at, _SILENT_FOR),
         Loop("mentions", mentions.run, lambda: mentions.last_pass_at, _SILENT_FOR),
+        Loop("counting", counting.run, lambda: counting.last_pass_at, _SILENT_FOR),
     ]
     return Loops(loops, clock)
 

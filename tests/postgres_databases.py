@@ -26,6 +26,7 @@ _SHAPE = """
 _LEFTOVERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid != $1"
 _COUNTERS = "SELECT setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S'"
 _ROWS = "".join(f"DELETE FROM {table.name};" for table in reversed(metadata.sorted_tables))  # noqa: S608 - our own names
+_UNCOUNTED = "DELETE FROM count_changes; DELETE FROM counts;"  # what deleting the rows was noted as
 _FIRST_ROWS = "INSERT INTO intake (id) VALUES (1)"  # as the migrations leave it
 
 
@@ -77,7 +78,7 @@ async def _clean(url: str) -> str | None:
         await connection.execute(_LEFTOVERS, connection.get_server_pid())
         shape: str = await connection.fetchval(_SHAPE)
         async with connection.transaction():
-            await connection.execute(_ROWS + _FIRST_ROWS)
+            await connection.execute(_ROWS + _UNCOUNTED + _FIRST_ROWS)
         await connection.execute(_COUNTERS)
     except asyncpg.PostgresError:
         return None

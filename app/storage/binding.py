@@ -252,5 +252,7 @@ async def _take_over(conn: AsyncConnection, row: CodeRow, twin: CodeRow, now: da
         "end_asked_at": row.end_asked_at or twin.end_asked_at,
         "end_sent_at": twin.end_sent_at,
         "replaced_by": twin.replaced_by,
+        "was_verified": row.was_verified or twin.was_verified,
+        "is_flagged": bool(opened),
     }
     return {name: value for name, value in inherited.items() if value is not None}

@@ -83,6 +83,8 @@ class CodeRow:
     safe_to_share: bool
     is_settled: bool
     is_terminal: bool
+    was_verified: bool
+    is_flagged: bool
     due_at: datetime | None
     leased_until: datetime | None
     postponed_error: str | None
@@ -303,6 +305,7 @@ async def untrack(conn: AsyncConnection, code_id: str, now: datetime) -> CodeRow
         "untracked_at": func.coalesce(access_codes.c.untracked_at, literal(now, UtcDateTime())),
         "due_at": None,
         "leased_until": None,
+        "is_flagged": False,
     }
     row = await change_code(conn, code_id, values, now)
     if row is not None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.assessment import SEVERITIES, FlagKind, Problem
@@ -127,7 +127,15 @@ async def acknowledge(
     if flag.kind != FlagKind.MISSED or flag.closed_at is not None:
         return flag
     await close_flags(conn, [flag], now)
+    if flag.code_id is not None:
+        await _note_whether_flagged(conn, flag.code_id)
     return replace(flag, closed_at=now)
+
+
+async def _note_whether_flagged(conn: AsyncConnection, code_id: str) -> None:
+    """Write on the code whether it still has an open flag. Its revision has moved in this transaction already."""
+    has_flag = exists(select(flags.c.id).where(flags.c.code_id == code_id, flags.c.closed_at.is_(None)))
+    await conn.execute(update(access_codes).where(access_codes.c.id == code_id).values(is_flagged=has_flag))
 
 
 async def _tell(conn: AsyncConnection, flag_ids: Sequence[str], change: str, now: datetime) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.storage.engine import Database
 from app.storage.errors import SchemaAhead
-from app.storage.tables import metadata
+from app.storage.figure_tables import metadata
 
 _TREE = Path(__file__).resolve().parents[2] / "migrations"
 _LOCK = 0x4C61746368  # "Latch": the advisory lock of everybody who migrates

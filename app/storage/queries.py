@@ -4,45 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Generic, TypeVar
+from datetime import datetime, timedelta
+from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, RowMapping, Select, exists, func, literal, or_, select, tuple_
+from sqlalchemy import ColumnElement, RowMapping, Select, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.health import Health
-from app.storage.codes import Case, load_cases
 from app.storage.flags import FlagRow
 from app.storage.health import Place, load_health
+from app.storage.pages import Listing, Page, read_page, unindexed
 from app.storage.tables import access_codes, alert_deliveries, alerts, devices, events, flags, unreadable
-from app.storage.types import UtcDateTime
 
-T = TypeVar("T")
 TimeKey = tuple[datetime, str]
 """The place in a list ordered by a time and an id."""
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """``next_after`` is the last item's place in the order; ``None``: there is no more."""
-
-    items: Sequence[T]
-    next_after: tuple[Any, ...] | None
-
-
-@dataclass(frozen=True, slots=True)
-class CodeFilter:
-    """``None`` leaves a filter out. ``q`` is found in name and reference, or is the exact id, ours or Seam's."""
-
-    verdicts: Sequence[str] = ()
-    flagged: bool | None = None
-    device_id: str | None = None
-    reference: str | None = None
-    starts_before: datetime | None = None
-    starts_after: datetime | None = None
-    q: str | None = None
-    tracked: bool | None = True
+_EARLY = timedelta(hours=1)
+"""By how much an event may seem to arrive before it occurred: clocks differ, and so does the order of commits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,33 +94,28 @@ class DeviceRow:
     health: Health
 
 
-async def list_codes(conn: AsyncConnection, wanted: CodeFilter, *, after: TimeKey | None, limit: int) -> Page[Case]:
-    """Codes as they are stored, newest first."""
-    found = await _rows(conn, codes_query(wanted, after=after, limit=limit))
-    cases = {case.row.id: case for case in await load_cases(conn, [row["id"] for row in found[:limit]])}
-    # A code may have been merged into another one in between.
-    items = [cases[row["id"]] for row in found[:limit] if row["id"] in cases]
-    return Page(items, _time_place(found, limit))
-
-
-def codes_query(wanted: CodeFilter, *, after: TimeKey | None, limit: int) -> Select[Any]:
-    columns = access_codes.c
-    query = select(columns.id, columns.created_at).where(*_code_conditions(wanted))
-    return _newest_first(query, columns.created_at, columns.id, after, limit)
-
-
 async def list_flags(conn: AsyncConnection, wanted: FlagFilter, *, after: TimeKey | None, limit: int) -> Page[FlagRow]:
-    query = select(flags).where(*_flag_conditions(wanted))
-    found = await _rows(conn, _newest_first(query, flags.c.created_at, flags.c.id, after, limit))
-    return Page([FlagRow(**row) for row in found[:limit]], _time_place(found, limit))
+    """There may be more also after a page that is not full."""
+    page = await read_page(conn, flag_listing(wanted), after, limit)
+    return Page([FlagRow(**row) for row in page.items], page.next_after)
+
+
+def flag_listing(wanted: FlagFilter) -> Listing:
+    query, sift = select(flags), _flag_conditions(wanted)
+    if wanted.is_open:
+        query = query.where(flags.c.closed_at.is_(None))
+    return Listing(query, (flags.c.created_at, flags.c.id), sift)
 
 
 async def list_alerts(conn: AsyncConnection, *, state: str | None, after: TimeKey | None, limit: int) -> Page[AlertRow]:
-    query = select_alerts()
-    if state is not None:
-        query = query.where(alerts.c.state == state)
-    found = await _rows(conn, _newest_first(query, alerts.c.created_at, alerts.c.id, after, limit))
-    return Page([AlertRow(**row) for row in found[:limit]], _time_place(found, limit))
+    """There may be more also after a page that is not full."""
+    page = await read_page(conn, alert_listing(state), after, limit)
+    return Page([AlertRow(**row) for row in page.items], page.next_after)
+
+
+def alert_listing(state: str | None) -> Listing:
+    sift = [alerts.c.state == state] if state is not None else []
+    return Listing(select_alerts(), (alerts.c.created_at, alerts.c.id), sift)
 
 
 def select_alerts() -> Select[Any]:
@@ -166,12 +139,27 @@ def select_alerts() -> Select[Any]:
 
 
 async def list_events(conn: AsyncConnection, wanted: EventFilter, *, after: int | None, limit: int) -> Page[EventRow]:
-    """Events in the order of their arrival, newest first."""
-    query = _select_events().where(*_event_conditions(wanted))
-    if after is not None:
-        query = query.where(events.c.id < after)
-    found = (await conn.execute(query.order_by(events.c.id.desc()).limit(limit + 1))).mappings().all()
-    return Page([_event_row(row) for row in found[:limit]], _id_place(found, limit))
+    """Events in the order of their arrival, newest first. There may be more also after a page that is not full."""
+    place = (after,) if after is not None else None
+    page = await read_page(conn, event_listing(wanted), place, limit)
+    end = page.next_after
+    if end is not None and wanted.since is not None and await _arrived_before(conn, end[0], wanted.since - _EARLY):
+        end = None  # whatever arrived earlier still cannot have occurred since
+    return Page([_event_row(row) for row in page.items], end)
+
+
+def event_listing(wanted: EventFilter) -> Listing:
+    columns, query, sift = events.c, _select_events(), _event_conditions(wanted)
+    if wanted.access_code_id is not None:
+        query = query.where(columns.access_code_id == wanted.access_code_id)
+    elif wanted.device_id is not None:
+        query = query.where(columns.device_id == wanted.device_id)
+    return Listing(query, (columns.id,), sift)
+
+
+async def _arrived_before(conn: AsyncConnection, ident: int, moment: datetime) -> bool:
+    query = select(events.c.id).where(events.c.id == ident, events.c.received_at < moment)
+    return (await conn.execute(query)).first() is not None
 
 
 async def load_event(conn: AsyncConnection, event_id: str) -> EventRow | None:
@@ -180,71 +168,19 @@ async def load_event(conn: AsyncConnection, event_id: str) -> EventRow | None:
 
 
 async def list_unreadable(conn: AsyncConnection, *, after: int | None, limit: int) -> Page[UnreadableRow]:
-    query = select(unreadable)
-    if after is not None:
-        query = query.where(unreadable.c.id < after)
-    found = (await conn.execute(query.order_by(unreadable.c.id.desc()).limit(limit + 1))).mappings().all()
-    return Page([UnreadableRow(**row) for row in found[:limit]], _id_place(found, limit))
-
-
-def _newest_first(
-    query: Select[Any], time: ColumnElement[datetime], ident: ColumnElement[str], after: TimeKey | None, limit: int
-) -> Select[Any]:
-    """One row more than the page, which tells whether there is a next one."""
-    if after is not None:
-        # As one value: so both databases go to the place in the index and walk on from there.
-        query = query.where(tuple_(time, ident) < tuple_(literal(after[0], UtcDateTime()), literal(after[1])))
-    return query.order_by(time.desc(), ident.desc()).limit(limit + 1)
-
-
-async def _rows(conn: AsyncConnection, query: Select[Any]) -> list[RowMapping]:
-    return list((await conn.execute(query)).mappings())
-
-
-def _time_place(found: Sequence[RowMapping], limit: int) -> tuple[Any, ...] | None:
-    return (found[limit - 1]["created_at"], found[limit - 1]["id"]) if len(found) > limit else None
-
-
-def _id_place(found: Sequence[RowMapping], limit: int) -> tuple[Any, ...] | None:
-    return (found[limit - 1]["id"],) if len(found) > limit else None
-
-
-def _code_conditions(wanted: CodeFilter) -> list[ColumnElement[bool]]:
-    columns = access_codes.c
-    conditions = _equal({columns.device_id: wanted.device_id, columns.reference: wanted.reference})
-    if wanted.verdicts:
-        conditions.append(columns.verdict.in_(wanted.verdicts))
-    if wanted.flagged is not None:
-        has_flag = exists(select(flags.c.id).where(flags.c.code_id == columns.id, flags.c.closed_at.is_(None)))
-        conditions.append(has_flag if wanted.flagged else ~has_flag)
-    if wanted.starts_before is not None:
-        conditions.append(columns.starts_at < wanted.starts_before)
-    if wanted.starts_after is not None:
-        conditions.append(columns.starts_at >= wanted.starts_after)
-    if wanted.tracked is not None:
-        conditions.append(columns.untracked_at.is_(None) if wanted.tracked else columns.untracked_at.is_not(None))
-    if wanted.q:
-        conditions.append(_mentions(wanted.q))
-    return conditions
-
-
-def _mentions(text: str) -> ColumnElement[bool]:
-    columns, lower = access_codes.c, text.lower()
-    return or_(
-        func.lower(columns.name).contains(lower, autoescape=True),
-        func.lower(columns.reference).contains(lower, autoescape=True),
-        columns.id == text,
-        columns.access_code_id == text,
-    )
+    listing = Listing(select(unreadable), (unreadable.c.id,))
+    page = await read_page(conn, listing, (after,) if after is not None else None, limit)
+    return Page([UnreadableRow(**row) for row in page.items], page.next_after)
 
 
 def _flag_conditions(wanted: FlagFilter) -> list[ColumnElement[bool]]:
+    """Those that no index answers."""
     columns = flags.c
     conditions = _equal(
         {columns.kind: wanted.kind, columns.severity: wanted.severity, columns.device_id: wanted.device_id}
     )
-    if wanted.is_open is not None:
-        conditions.append(columns.closed_at.is_(None) if wanted.is_open else columns.closed_at.is_not(None))
+    if wanted.is_open is False:
+        conditions.append(columns.closed_at.is_not(None))
     if wanted.acknowledged is not None:
         known = columns.acknowledged_at
         conditions.append(known.is_not(None) if wanted.acknowledged else known.is_(None))
@@ -252,15 +188,11 @@ def _flag_conditions(wanted: FlagFilter) -> list[ColumnElement[bool]]:
 
 
 def _event_conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
+    """Those that no index answers."""
     columns = events.c
-    conditions = _equal(
-        {
-            columns.access_code_id: wanted.access_code_id,
-            columns.device_id: wanted.device_id,
-            columns.event_type: wanted.event_type,
-            columns.source: wanted.source,
-        }
-    )
+    conditions = _equal({columns.event_type: wanted.event_type, columns.source: wanted.source})
+    if wanted.access_code_id is not None and wanted.device_id is not None:
+        conditions.append(unindexed(columns.device_id) == wanted.device_id)
     if wanted.since is not None:
         conditions.append(columns.occurred_at >= wanted.since)
     if wanted.until is not None:

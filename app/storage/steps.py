@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.assessment import Assessment, FlagKind, Verdict
 from app.domain.codes import Reads
 from app.storage.codes import Case, CodeRow, read_columns
+from app.storage.durations import note_duration
 from app.storage.flags import FlagRow, close_flags, open_flag
 from app.storage.tables import access_codes, flags, transitions
 from app.storage.values import encode_problem
@@ -56,6 +57,7 @@ async def save_step(
         return False
     if not row.was_assessed or row.verdict != assessment.verdict:
         await _note_transition(conn, row, assessment, now)
+        await note_duration(conn, row, assessment)
     await close_flags(conn, closed_by(case, assessment), now)
     await _keep_true(conn, case, assessment)
     if (kind := opened_by(case, assessment)) is not None:
@@ -91,6 +93,11 @@ def opened_by(case: Case, assessment: Assessment) -> FlagKind | None:
     return None if kind is FlagKind.MISSED and was_missed else kind
 
 
+def _is_flagged(case: Case, assessment: Assessment) -> bool:
+    stays_open = len(closed_by(case, assessment)) < len(case.flags)
+    return stays_open or opened_by(case, assessment) is not None
+
+
 def since_of(row: CodeRow, assessment: Assessment) -> datetime:
     """An unchanged verdict keeps its beginning, if that was earlier."""
     if row.was_assessed and row.verdict == assessment.verdict:
@@ -123,6 +130,8 @@ def _columns(case: Case, assessment: Assessment, reads: Reads, now: datetime, qu
         "safe_to_share": assessment.safe_to_share,
         "is_settled": assessment.is_settled,
         "is_terminal": assessment.is_terminal,
+        "was_verified": row.was_verified or assessment.verdict == Verdict.VERIFIED,
+        "is_flagged": _is_flagged(case, assessment),
         "due_at": queueing.due_at,
         "leased_until": queueing.leased_until,
         "failures": queueing.failures,

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, exists, func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.assessment import Verdict
-from app.storage.tables import access_codes, flags, intake, transitions
+from app.storage.counts import Count, count_all, count_on_locks
+from app.storage.durations import newest_durations, newest_durations_of
+from app.storage.tables import access_codes, intake
 
 ARRIVALS_WITHIN = timedelta(hours=24)
-# Durations are taken from so many of the newest transitions: enough for a percentile, whatever else is stored.
-NEWEST = 10_000
 _NOT_ON = (Verdict.MISSED, Verdict.STUCK, Verdict.FAILED, Verdict.LOST, Verdict.MISMATCHED)
 
 Counts = Mapping[str, int]
@@ -24,7 +24,7 @@ Counts = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Durations:
-    """Nearest-rank percentiles in seconds of ``count`` codes; ``None`` when there are none."""
+    """Nearest-rank percentiles in seconds of the newest ``count`` codes; ``None`` when there are none."""
 
     count: int
     p50: float | None
@@ -60,28 +60,24 @@ class DeviceFigures:
 
 
 async def summarize(conn: AsyncConnection, now: datetime) -> Summary:
-    watched = access_codes.c.untracked_at.is_(None)
-    soon = access_codes.c.starts_at.between(now, now + ARRIVALS_WITHIN)
-    durations = await _seconds_to_set(conn, None)
     return Summary(
-        codes=await _count(conn, access_codes.c.verdict, watched),
-        flags=await _count(conn, flags.c.kind, flags.c.closed_at.is_(None)),
-        arrivals=await _count(conn, access_codes.c.verdict, watched, soon),
-        seconds_to_set=percentiles([seconds for all_of_one in durations.values() for seconds in all_of_one]),
+        codes=await count_all(conn, "watched"),
+        flags=await count_all(conn, "open_flags"),
+        arrivals=await _arrivals(conn, now),
+        seconds_to_set=percentiles(await newest_durations(conn, "set")),
         intake=await _intake(conn),
     )
 
 
 async def device_figures(conn: AsyncConnection, device_ids: Sequence[str]) -> dict[str, DeviceFigures]:
     """The figures of each of these locks."""
-    counts = await _verdicts_by_device(conn, device_ids)
-    rates = await _success_rates(conn, device_ids)
-    to_set = await _seconds_to_set(conn, device_ids)
-    to_remove = await _seconds_to_remove(conn, device_ids)
+    counts = await count_on_locks(conn, device_ids)
+    to_set = await newest_durations_of(conn, device_ids, "set")
+    to_remove = await newest_durations_of(conn, device_ids, "removed")
     return {
         device_id: DeviceFigures(
-            codes=counts.get(device_id, {}),
-            success_rate=rates.get(device_id),
+            codes=_by_verdict(counts.get(device_id, ())),
+            success_rate=_success_rate(counts.get(device_id, ())),
             seconds_to_set=percentiles(to_set.get(device_id, [])),
             seconds_to_remove=percentiles(to_remove.get(device_id, [])),
         )
@@ -100,9 +96,16 @@ def _nearest_rank(ordered: Sequence[float], percent: int) -> float:
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
 
 
-async def _count(conn: AsyncConnection, by: ColumnElement[str], *where: ColumnElement[bool]) -> Counts:
-    rows = await conn.execute(select(by, func.count()).where(*where).group_by(by))
+async def _arrivals(conn: AsyncConnection, now: datetime) -> Counts:
+    rows = await conn.execute(arrivals_query(now))
     return {row[0]: row[1] for row in rows}
+
+
+def arrivals_query(now: datetime) -> Select[Any]:
+    """Read from the index alone: what it costs is the number of those who arrive, not of the codes that are stored."""
+    columns = access_codes.c
+    soon = columns.starts_at.between(now, now + ARRIVALS_WITHIN)
+    return select(columns.verdict, func.count()).where(columns.untracked_at.is_(None), soon).group_by(columns.verdict)
 
 
 async def _intake(conn: AsyncConnection) -> Intake:
@@ -111,87 +114,15 @@ async def _intake(conn: AsyncConnection) -> Intake:
     return Intake(*row) if row is not None else Intake(None, None, 0)
 
 
-async def _verdicts_by_device(conn: AsyncConnection, device_ids: Sequence[str]) -> dict[str, Counts]:
-    columns = access_codes.c
-    rows = await conn.execute(
-        select(columns.device_id, columns.verdict, func.count())
-        .where(columns.device_id.in_(device_ids), columns.untracked_at.is_(None))
-        .group_by(columns.device_id, columns.verdict)
-    )
-    found: dict[str, dict[str, int]] = defaultdict(dict)
-    for device_id, verdict, count in rows:
-        found[device_id][verdict] = count
+def _by_verdict(counts: Sequence[Count]) -> Counts:
+    found: dict[str, int] = defaultdict(int)
+    for each in counts:
+        if each.subject == "watched":
+            found[each.name] += each.count
     return dict(found)
 
 
-async def _success_rates(conn: AsyncConnection, device_ids: Sequence[str]) -> dict[str, float]:
-    columns = access_codes.c
-    was_verified = _became(Verdict.VERIFIED)
-    was_judged = was_verified | columns.verdict.in_(_NOT_ON)
-    rows = await conn.execute(
-        select(columns.device_id, func.sum(case((was_verified, 1), else_=0)), func.count())
-        .where(columns.device_id.in_(device_ids), was_judged)
-        .group_by(columns.device_id)
-    )
-    return {device_id: verified / judged for device_id, verified, judged in rows}
-
-
-def _became(verdict: Verdict) -> ColumnElement[bool]:
-    then = transitions.c
-    return exists(select(then.id).where(then.code_id == access_codes.c.id, then.to_verdict == verdict))
-
-
-async def _seconds_to_set(conn: AsyncConnection, device_ids: Sequence[str] | None) -> dict[str, list[float]]:
-    """From when a code could have been set (asked for, and started) until the lock said so."""
-    rows = await conn.execute(_first_time(Verdict.VERIFIED, device_ids))
-    found: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        began = max(row.requested_at, row.starts_at or row.requested_at)
-        found[row.device_id].append(_seconds(began, row.since))
-    return dict(found)
-
-
-async def _seconds_to_remove(conn: AsyncConnection, device_ids: Sequence[str]) -> dict[str, list[float]]:
-    """From the end, asked for or of the window, until the lock said that the code is gone."""
-    rows = await conn.execute(_first_time(Verdict.REMOVED, device_ids))
-    found: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        ends = [moment for moment in (row.end_asked_at, row.ends_at) if moment is not None]
-        if ends:
-            found[row.device_id].append(_seconds(min(ends), row.since))
-    return dict(found)
-
-
-def _first_time(verdict: Verdict, device_ids: Sequence[str] | None) -> Select[Any]:
-    """The newest codes that reached this verdict for the first time. Of codes made elsewhere nobody knows the start."""
-    earlier = transitions.alias("earlier")
-    columns = access_codes.c
-    query = (
-        select(
-            columns.device_id,
-            columns.requested_at,
-            columns.starts_at,
-            columns.ends_at,
-            columns.end_asked_at,
-            transitions.c.since,
-        )
-        .join(transitions, transitions.c.code_id == columns.id)
-        .where(
-            transitions.c.to_verdict == verdict,
-            columns.origin == "created",
-            ~exists(
-                select(earlier.c.id).where(
-                    earlier.c.code_id == transitions.c.code_id,
-                    earlier.c.to_verdict == verdict,
-                    earlier.c.id < transitions.c.id,
-                )
-            ),
-        )
-    )
-    if device_ids is not None:
-        query = query.where(columns.device_id.in_(device_ids))
-    return query.order_by(transitions.c.id.desc()).limit(NEWEST)
-
-
-def _seconds(start: datetime, end: datetime) -> float:
-    return max(0.0, (end - start).total_seconds())
+def _success_rate(counts: Sequence[Count]) -> float | None:
+    verified = sum(each.count for each in counts if each.was_verified)
+    never_on = sum(each.count for each in counts if not each.was_verified and each.name in _NOT_ON)
+    return verified / (verified + never_on) if verified + never_on else None

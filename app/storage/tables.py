@@ -6,6 +6,8 @@ collations could not use an index on PostgreSQL.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     Boolean,
     Column,
@@ -34,6 +36,12 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+
+
+def _only(condition: str) -> dict[str, Any]:
+    """For an index of the rows that this holds for."""
+    return {"postgresql_where": text(condition), "sqlite_where": text(condition)}
+
 
 # What was asked for, what Seam answered last, and the stored verdict of every tracked code.
 access_codes = Table(
@@ -87,6 +95,8 @@ access_codes = Table(
     Column("safe_to_share", Boolean, nullable=False, server_default=text("false")),
     Column("is_settled", Boolean, nullable=False, server_default=text("false")),
     Column("is_terminal", Boolean, nullable=False, server_default=text("false")),
+    Column("was_verified", Boolean, nullable=False, server_default=text("false")),  # at any time
+    Column("is_flagged", Boolean, nullable=False, server_default=text("false")),  # has an open flag
     # the queue: the row is due from here on; a lease keeps replicas off the same work
     Column("due_at", UtcDateTime),
     Column("leased_until", UtcDateTime),
@@ -96,22 +106,32 @@ access_codes = Table(
     Column("updated_at", UtcDateTime, nullable=False),
     UniqueConstraint("access_code_id"),
     Index(  # claims and the sleep until the earliest due code
-        "ix_access_codes_due_at",
-        "due_at",
-        postgresql_where=text("due_at IS NOT NULL"),
-        sqlite_where=text("due_at IS NOT NULL"),
+        "ix_access_codes_due_at", "due_at", **_only("due_at IS NOT NULL")
     ),
     Index("ix_access_codes_device_id", "device_id"),  # device news marks its codes; list filter
-    Index("ix_access_codes_connected_account_id", "connected_account_id"),  # account news marks its codes
-    Index("ix_access_codes_reference", "reference"),  # list filter
-    Index("ix_access_codes_verdict", "verdict", "id"),  # list filter
-    Index("ix_access_codes_starts_at", "starts_at"),  # list filter, arrivals of the summary
-    Index("ix_access_codes_created_at", "created_at", "id"),  # list order
+    Index(  # account news marks its codes
+        "ix_access_codes_connected_account_id", "connected_account_id", **_only("NOT is_terminal")
+    ),
+    Index(  # list filter
+        "ix_access_codes_reference", "reference", "created_at", "id", **_only("reference IS NOT NULL")
+    ),
+    Index("ix_access_codes_verdict", "verdict", "created_at", "id", **_only("untracked_at IS NULL")),  # list filter
+    Index(  # list by start; arrivals of the summary, which SQLite reads from here alone only with every column it names
+        "ix_access_codes_starts_at", "starts_at", "id", "verdict", "untracked_at", **_only("untracked_at IS NULL")
+    ),
+    Index("ix_access_codes_created_at", "created_at", "id", **_only("untracked_at IS NULL")),  # list order
+    Index(  # list filter
+        "ix_access_codes_flagged",
+        "created_at",
+        "id",
+        postgresql_where=text("is_flagged"),
+        sqlite_where=text("is_flagged = 1"),  # as conditions on it are written there
+    ),
+    Index(  # list filter
+        "ix_access_codes_untracked", "created_at", "id", **_only("untracked_at IS NOT NULL")
+    ),
     Index(  # whom a backup code stands in for
-        "ix_access_codes_replaced_by",
-        "replaced_by",
-        postgresql_where=text("replaced_by IS NOT NULL"),
-        sqlite_where=text("replaced_by IS NOT NULL"),
+        "ix_access_codes_replaced_by", "replaced_by", **_only("replaced_by IS NOT NULL")
     ),
 )
 
@@ -214,28 +234,19 @@ flags = Table(
     Column("remind_at", UtcDateTime),  # when people are told again, unless somebody acknowledges it
     Column("reminders", Integer, nullable=False, server_default="0"),  # how often they were
     Index(  # reminders that are due
-        "ix_flags_remind_at",
-        "remind_at",
-        postgresql_where=text("remind_at IS NOT NULL"),
-        sqlite_where=text("remind_at IS NOT NULL"),
+        "ix_flags_remind_at", "remind_at", **_only("remind_at IS NOT NULL")
     ),
     Index(  # one open flag of the service itself for each kind
-        "uq_flags_open_of_service",
-        "kind",
-        unique=True,
-        postgresql_where=text("closed_at IS NULL AND code_id IS NULL"),
-        sqlite_where=text("closed_at IS NULL AND code_id IS NULL"),
+        "uq_flags_open_of_service", "kind", unique=True, **_only("closed_at IS NULL AND code_id IS NULL")
     ),
     Index(  # one open flag for each code and kind
-        "uq_flags_open",
-        "code_id",
-        "kind",
-        unique=True,
-        postgresql_where=text("closed_at IS NULL"),
-        sqlite_where=text("closed_at IS NULL"),
+        "uq_flags_open", "code_id", "kind", unique=True, **_only("closed_at IS NULL")
     ),
     Index("ix_flags_code_id", "code_id"),  # timeline, flags of one code
     Index("ix_flags_created_at", "created_at", "id"),  # list order
+    Index(  # list filter
+        "ix_flags_open", "created_at", "id", **_only("closed_at IS NULL")
+    ),
 )
 
 # The outbox: what people must be told. Written in the commit that changes the flag, composed into messages afterwards.
@@ -255,10 +266,7 @@ alerts = Table(
     Index("ix_alerts_message_id", "message_id"),  # the alerts that a message tells
     Index("ix_alerts_created_at", "created_at", "id"),  # list order
     Index(  # composing
-        "ix_alerts_next_attempt_at",
-        "next_attempt_at",
-        postgresql_where=text("next_attempt_at IS NOT NULL"),
-        sqlite_where=text("next_attempt_at IS NOT NULL"),
+        "ix_alerts_next_attempt_at", "next_attempt_at", **_only("next_attempt_at IS NOT NULL")
     ),
 )
 
@@ -288,8 +296,7 @@ alert_deliveries = Table(
         "ix_alert_deliveries_channel_next_attempt_at",
         "channel",
         "next_attempt_at",
-        postgresql_where=text("next_attempt_at IS NOT NULL"),
-        sqlite_where=text("next_attempt_at IS NOT NULL"),
+        **_only("next_attempt_at IS NOT NULL"),
     ),
 )
 

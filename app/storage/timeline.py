@@ -16,7 +16,8 @@ from sqlalchemy import ColumnElement, RowMapping, Select, and_, false, literal, 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.storage.codes import CodeRow
-from app.storage.queries import Page, select_alerts
+from app.storage.pages import Page
+from app.storage.queries import select_alerts
 from app.storage.tables import alerts, audit_log, events, flags, transitions
 from app.storage.types import UtcDateTime
 

@@ -11,17 +11,20 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, insert, select, text
 
 from app.storage import migrate as module
+from app.storage.counts import Count, count_all, count_on_locks
+from app.storage.durations import newest_durations
 from app.storage.engine import Database, open_database
 from app.storage.errors import SchemaAhead, StorageUnavailable
 from app.storage.migrate import ALEMBIC_OPTIONS, SchemaState, downgrade, migrate, schema_state
 from app.storage.tables import metadata, transitions
 from app.storage.types import ByteString
-from tests.storage.arrivals import NOW
+from tests.storage.arrivals import NOW, after
 from tests.storage.tracked import row, track
 
+_HAPPENED = ("inserted", "deleted", "left", "came")
 BOTH = pytest.mark.parametrize("empty_database_url", ["sqlite", "postgresql"], indirect=True)
 
 
@@ -175,3 +178,65 @@ async def test_a_database_of_the_last_release_is_behind_and_keeps_its_rows_when_
     async with db.read() as connection:
         assert (await connection.execute(select(transitions.c.code_id))).scalar_one() == "a"
         assert (await connection.execute(text("SELECT id, more FROM access_codes"))).one() == ("a", None)
+
+
+COUNTING = {f"count_{table}_{happened}" for table in ("access_codes", "flags") for happened in _HAPPENED}
+
+
+async def test_the_newest_schema_counts(db: Database) -> None:
+    """A migration that has SQLite build such a table anew has to make its triggers again."""
+    of_sqlite = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+    of_postgresql = "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal"
+    async with db.read() as connection:
+        names = await connection.execute(text(of_sqlite if db.dialect == "sqlite" else of_postgresql))
+        assert set(names.scalars()) == COUNTING
+
+
+async def _fill_as_before_the_counters(db: Database) -> None:
+    """Rows of schema 0002: verified after 8 seconds, untracked, and stuck with an open flag."""
+    async with db.write() as connection:
+        statement = insert(metadata.tables["access_codes"])
+        made: dict[str, dict[str, Any]] = {
+            "a": {"verdict": "verified", "requested_at": NOW, "starts_at": after(2)},
+            "b": {"verdict": "verified", "untracked_at": NOW, "origin": "tracked"},
+            "c": {"verdict": "stuck", "device_id": "other"},
+            "d": {"verdict": "removed", "end_asked_at": after(30), "ends_at": after(99)},
+        }
+        for name, columns in made.items():
+            await connection.execute(statement.values(row(name, **columns)))
+        for code_id, verdict, since in (("a", "verified", 10), ("a", "verified", 50), ("b", "verified", 9)):
+            values = {"code_id": code_id, "to_verdict": verdict, "at": NOW, "since": after(since), "reason": "r"}
+            await connection.execute(insert(transitions).values(values))
+        gone = {"code_id": "d", "to_verdict": "removed", "at": NOW, "since": after(34.5), "reason": "r"}
+        await connection.execute(insert(transitions).values(gone))
+        for name, code_id, closed_at in (("f", "c", None), ("g", "a", NOW)):
+            told: dict[str, Any] = {
+                "kind": "stuck",
+                "severity": "critical",
+                "opened_at": NOW,
+                "reason": "r",
+                "created_at": NOW,
+            }
+            values = {"id": name, "code_id": code_id, "closed_at": closed_at, **told}
+            await connection.execute(insert(metadata.tables["flags"]).values(values))
+
+
+async def test_counters_begin_with_what_is_stored(db: Database) -> None:
+    await downgrade(db, "0002")
+    await _fill_as_before_the_counters(db)
+    for _ in range(2):
+        await migrate(db)
+        async with db.read() as connection:
+            assert await count_all(connection, "watched") == {"verified": 1, "stuck": 1, "removed": 1}
+            assert await count_all(connection, "open_flags") == {"stuck": 1}
+            assert set((await count_on_locks(connection, ["device"]))["device"]) == {
+                Count("watched", "verified", was_verified=True, count=1),
+                Count("untracked", "verified", was_verified=True, count=1),
+                Count("watched", "removed", was_verified=False, count=1),
+            }
+            assert await newest_durations(connection, "set") == [8.0]
+            assert await newest_durations(connection, "removed") == [4.5]
+            flagged = select(metadata.tables["access_codes"].c.id).where(text("is_flagged"))
+            assert list((await connection.execute(flagged)).scalars()) == ["c"]
+        await downgrade(db, "0002")
+    await migrate(db)

@@ -21,7 +21,7 @@ from app.api.pagination import PageQuery, decode_time_cursor, decode_timeline_cu
 from app.api.tracking import track_codes, untrack_code
 from app.domain.assessment import Verdict
 from app.reconciler.steps import refresh
-from app.storage.queries import CodeFilter, list_codes
+from app.storage.code_lists import CodeFilter, list_codes
 from app.storage.timeline import load_timeline
 
 router = APIRouter(prefix="/v1/access-codes", tags=["access codes"], responses=COMMON)

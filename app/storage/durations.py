@@ -1,0 +1,74 @@
+"""How long codes took to reach their lock and to leave it: written once, by the step that saw it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import JSON, Select, func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.assessment import Assessment, Verdict
+from app.storage.codes import CodeRow
+from app.storage.dialects import insert_into
+from app.storage.figure_tables import durations
+from app.storage.tables import devices
+
+Kind = Literal["set", "removed"]
+NEWEST = 1_000
+"""Percentiles of the whole service are those of so many of the newest codes: enough, and the same work forever."""
+NEWEST_OF_LOCK = 100
+
+_KINDS: dict[Verdict, Kind] = {Verdict.VERIFIED: "set", Verdict.REMOVED: "removed"}
+
+
+async def note_duration(conn: AsyncConnection, row: CodeRow, assessment: Assessment) -> None:
+    """Keep how long the code took, if this verdict is the end of a duration and it reached it for the first time."""
+    kind = _KINDS.get(assessment.verdict)
+    began = _began(row, kind)
+    if kind is None or began is None:
+        return
+    seconds = max(0.0, (assessment.since - began).total_seconds())
+    await conn.execute(
+        insert_into(conn, durations)
+        .values(code_id=row.id, kind=kind, device_id=row.device_id, seconds=seconds)
+        .on_conflict_do_nothing()
+    )
+
+
+def _began(row: CodeRow, kind: Kind | None) -> datetime | None:
+    """``set``: from when it could have been (asked for, and started). ``removed``: from its end, asked for or of the
+    window. ``None``: nobody knows, as of codes made elsewhere."""
+    if row.origin != "created":
+        return None
+    if kind == "set":
+        return max(row.requested_at, row.starts_at or row.requested_at)
+    return min((moment for moment in (row.end_asked_at, row.ends_at) if moment is not None), default=None)
+
+
+async def newest_durations(conn: AsyncConnection, kind: Kind) -> list[float]:
+    """Seconds of the ``NEWEST`` codes that reached this."""
+    return [row.seconds for row in await conn.execute(newest_query(kind))]
+
+
+def newest_query(kind: Kind) -> Select[Any]:
+    columns = durations.c
+    return select(columns.seconds).where(columns.kind == kind).order_by(columns.id.desc()).limit(NEWEST)
+
+
+async def newest_durations_of(conn: AsyncConnection, device_ids: Sequence[str], kind: Kind) -> dict[str, list[float]]:
+    """Seconds of the ``NEWEST_OF_LOCK`` codes of each of these locks; locks without any are left out."""
+    columns = durations.c
+    newest = (
+        select(columns.seconds)
+        .where(columns.device_id == devices.c.device_id, columns.kind == kind)
+        .order_by(columns.id.desc())
+        .limit(NEWEST_OF_LOCK)
+        .correlate(devices)
+        .subquery()
+    )
+    gather = func.json_group_array if conn.dialect.name == "sqlite" else func.json_agg
+    gathered = select(gather(newest.c.seconds, type_=JSON)).scalar_subquery()
+    rows = await conn.execute(select(devices.c.device_id, gathered).where(devices.c.device_id.in_(device_ids)))
+    return {device_id: seconds for device_id, seconds in rows if seconds}
