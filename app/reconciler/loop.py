@@ -13,6 +13,7 @@ from app.domain.assessment import Policy
 from app.domain.verdicts import assess
 from app.reconciler.asking import ask_seam
 from app.reconciler.decisions import NOTHING_SEEN, Decision, Seen, needs_seam
+from app.reconciler.locks import locks_to_read, read_locks
 from app.reconciler.metrics import ReconcilerMetrics
 from app.reconciler.steps import save_batch
 from app.reconciler.waits import Spread, no_spread, pause
@@ -161,9 +162,11 @@ class Reconciler:
                 await self._work([code_id], leased_until)
 
     async def _step(self, ids: Sequence[str], leased_until: datetime) -> None:
-        async with self._db.read() as conn:
-            cases = await load_cases(conn, ids)
-        now = self._clock()
+        cases, now = await self._load(ids), self._clock()
+        locks = locks_to_read(cases, self._policy, now)
+        if locks and self._gateway is not None:
+            await read_locks(self._db, self._gateway, locks, self._policy, now, self._calls)
+            cases, now = await self._load(ids), self._clock()
         asking = [case for case in cases if self._needs_seam(case, now)]
         at_once = {case.row.id for case in cases} - {case.row.id for case in asking}
         await self._save(dict.fromkeys(at_once, NOTHING_SEEN), leased_until)
@@ -171,6 +174,10 @@ class Reconciler:
             seen = await ask_seam(self._db, self._gateway, asking, self._policy, now, self._calls)
             found = [case.row.id for case in asking if case.row.id not in seen]
             await self._save(seen | dict.fromkeys(found, NOTHING_SEEN), leased_until)
+
+    async def _load(self, ids: Sequence[str]) -> list[Case]:
+        async with self._db.read() as conn:
+            return await load_cases(conn, ids)
 
     def _needs_seam(self, case: Case, now: datetime) -> bool:
         row = case.row

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.storage.codes import due_by
 from app.storage.tables import access_codes
 
 _due_at, _leased_until = access_codes.c.due_at, access_codes.c.leased_until
@@ -38,6 +39,22 @@ async def claim_due(conn: AsyncConnection, now: datetime, lease: timedelta, limi
         .returning(access_codes.c.id)
     )
     return list(claimed.scalars())
+
+
+async def mark_starting(conn: AsyncConnection, device_id: str, now: datetime, until: datetime) -> None:
+    """Have the codes of this lock that start between now and ``until`` looked at."""
+    starts_at = access_codes.c.starts_at
+    await conn.execute(
+        update(access_codes)
+        .where(
+            access_codes.c.device_id == device_id,
+            starts_at > now,
+            starts_at <= until,
+            access_codes.c.untracked_at.is_(None),
+            access_codes.c.is_terminal.is_(False),
+        )
+        .values(due_at=due_by(now), revision=access_codes.c.revision + 1)
+    )
 
 
 async def release(conn: AsyncConnection, ids: Sequence[str], leased_until: datetime) -> None:
