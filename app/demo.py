@@ -43,12 +43,15 @@ _LIMITS = {
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """One code of the demo. ``window`` is in seconds from now; ``removed_after`` seconds its removal is asked for."""
+    """One code of the demo. ``window`` is in seconds from now. So many seconds after the code was made, its removal, a
+    later end, or a backup code is asked for."""
 
     name: str
     device_id: str
     window: tuple[float, float] | None = None
     removed_after: float | None = None
+    extended_after: float | None = None
+    backed_up_after: float | None = None
     is_offline: bool = False
 
     def request(self, now: datetime) -> dict[str, Any]:
@@ -56,6 +59,8 @@ class Guest:
         if self.window is not None:
             starts_at, ends_at = (now.astimezone(UTC) + timedelta(seconds=seconds) for seconds in self.window)
             body |= {"starts_at": starts_at.isoformat(), "ends_at": ends_at.isoformat()}
+        if self.backed_up_after is not None:
+            body["use_backup_access_code_pool"] = True
         return body | ({"is_offline_access_code": True} if self.is_offline else {})
 
 
@@ -75,6 +80,8 @@ GUESTS = (
     Guest("Lou", "lock_just_in_time", window=(24 * _HOUR, 30 * _HOUR)),
     Guest("Mia", "lock_sets_at_once", removed_after=6.0),
     Guest("Noa", "lock_offline_codes", window=(_HOUR, 25 * _HOUR), is_offline=True),
+    Guest("Oli", "lock_slow", window=(-60.0, 5 * _HOUR), extended_after=14.0),
+    Guest("Pia", "lock_fails", window=(-60.0, 5 * _HOUR), backed_up_after=8.0),
 )
 
 
@@ -180,10 +187,20 @@ async def _accompany(stage: Stage, guest: Guest) -> None:
     if answer.is_error:
         click.echo(f"          {guest.name} got no code: {answer.text}")
         return
+    path = f"/v1/access-codes/{answer.json()['id']}"
     if guest.removed_after is not None:
         await asyncio.sleep(guest.removed_after)
         click.echo(f"          the code of {guest.name} is taken back")
-        await stage.client.delete(f"/v1/access-codes/{answer.json()['id']}")
+        await stage.client.delete(path)
+    if guest.extended_after is not None:
+        await asyncio.sleep(guest.extended_after)
+        click.echo(f"          {guest.name} stays an hour longer")
+        ends_at = utc_now() + timedelta(seconds=6 * _HOUR)
+        await stage.client.patch(path, json={"ends_at": ends_at.isoformat()})
+    if guest.backed_up_after is not None:
+        await asyncio.sleep(guest.backed_up_after)
+        click.echo(f"          {guest.name} gets a backup code")
+        await stage.client.post(f"{path}/backup")
 
 
 async def _watch(stage: Stage, started: float) -> None:

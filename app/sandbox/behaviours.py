@@ -31,6 +31,7 @@ class Behaviour(StrEnum):
     NO_ACCESS_CODES = "no_access_codes"
     MODIFIED_EXTERNALLY = "modified_externally"
     DELETED_EXTERNALLY = "deleted_externally"
+    LOST = "lost"
 
 
 class Step(StrEnum):
@@ -80,6 +81,7 @@ HABITS: Mapping[Behaviour, Habit] = MappingProxyType(
         Behaviour.NO_ACCESS_CODES: Habit(()),
         Behaviour.MODIFIED_EXTERNALLY: Habit(((5, Step.SET), (60, Step.MODIFY_EXTERNALLY), (60, Step.SET))),
         Behaviour.DELETED_EXTERNALLY: Habit(((5, Step.SET), (60, Step.DELETE_EXTERNALLY), (60, Step.SET))),
+        Behaviour.LOST: Habit(((5, Step.SET), (60, Step.DELETE_EXTERNALLY))),
     }
 )
 

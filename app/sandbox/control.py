@@ -64,12 +64,13 @@ class DeviceControl:
     """The body of ``POST /sandbox/devices/{id}``, checked before anything is changed."""
 
     def __init__(self, body: Json) -> None:
-        known = {"behaviour", "online", "battery_level", "set_after_seconds", "error_code"}
+        known = {"behaviour", "online", "battery_level", "set_after_seconds", "error_code", "announced"}
         for name in body.keys() - known:
             raise invalid(name, f"Unknown; known are {', '.join(sorted(known))}")
         params = Params({name: [value] for name, value in body.items() if value is not None})
         self.behaviour = _behaviour(params.text("behaviour"))
         self.online = params.flag("online") if "online" in params else None
+        self.announced = params.flag("announced", default=True)
         self.battery_level = _at_least_zero(params, "battery_level", most=1.0)
         self.set_after_seconds = _at_least_zero(params, "set_after_seconds")
         self.error_code = params.text("error_code")
@@ -82,7 +83,7 @@ class DeviceControl:
             device.set_after_seconds = self.set_after_seconds
         if self.error_code is not None:
             device.error_code = self.error_code
-        sandbox.world.set_online(device, online=self._will_be_online(device))
+        sandbox.world.set_online(device, online=self._will_be_online(device), announced=self.announced)
         if self.battery_level is not None:
             sandbox.world.set_battery(device, self.battery_level)
         sandbox.life.resume(device)

@@ -107,19 +107,20 @@ class World:
             **self._device_issues(self.device_of(code)),
         )
 
-    def tell_device(self, device: Device, event_type: str, **fields: object) -> None:
-        self.emit(event_type, {**self._about_device(device.device_id), **fields})
+    def tell_device(self, device: Device, event_type: str, /, *, announced: bool = True, **fields: object) -> None:
+        self.emit(event_type, {**self._about_device(device.device_id), **fields}, announced=announced)
 
-    def set_online(self, device: Device, *, online: bool) -> None:
-        """Connect or disconnect a lock, and say so."""
+    def set_online(self, device: Device, *, online: bool, announced: bool = True) -> None:
+        """Connect or disconnect a lock, and say so; unless it is ``announced``, in the list of events alone."""
         if device.online == online:
             return
         device.online, device.online_changed_at = online, self.timeline.now
         if online:
-            self.tell_device(device, "device.connected")
+            self.tell_device(device, "device.connected", announced=announced)
         else:
+            issues = self._device_issues(device)
             self.tell_device(
-                device, "device.disconnected", error_code="device_disconnected", **self._device_issues(device)
+                device, "device.disconnected", announced=announced, error_code="device_disconnected", **issues
             )
 
     def set_battery(self, device: Device, level: float) -> None:

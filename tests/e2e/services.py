@@ -46,6 +46,9 @@ class Service:
     def post(self, path: str, **body: Any) -> httpx.Response:
         return self._call("POST", path, json=body)
 
+    def patch(self, path: str, **body: Any) -> httpx.Response:
+        return self._call("PATCH", path, json=body)
+
     def delete(self, path: str) -> httpx.Response:
         return self._call("DELETE", path)
 

@@ -6,7 +6,9 @@ from datetime import timedelta
 
 import pytest
 
+from app.domain.codes import CodeType
 from app.seam.errors import SeamUnanswered
+from app.storage.binding import bind
 from app.storage.engine import Database
 from tests.api.worlds import DEVICE, NOON
 from tests.reconciler.worlds import World
@@ -17,11 +19,15 @@ def world(db: Database) -> World:
     return World(db)
 
 
-async def stay(world: World, hours: float, pin: str = "4821") -> str:
-    """A code that starts so many hours after noon."""
-    starts_at = NOON + timedelta(hours=hours)
-    row = await world.create(pin=None, name=pin, starts_at=starts_at, ends_at=starts_at + timedelta(hours=20))
-    world.seam.change(row.access_code_id or "", status="unset", pending=())
+async def stay(world: World, hours: float) -> str:
+    """A code that starts so many hours after noon, and that the lock is not programmed with yet."""
+    window = {"starts_at": NOON + timedelta(hours=hours), "ends_at": NOON + timedelta(hours=hours + 20)}
+    row = await world.request(pin=None, **window)
+    snapshot = world.seam.add_code(
+        f"ac-{row.id}", pin=None, type=CodeType.TIME_BOUND, status="unset", pending=("deferring_creation",), **window
+    )
+    async with world.db.write() as conn:
+        await bind(conn, row.id, snapshot, world.clock(), world.clock())
     return row.id
 
 
