@@ -35,6 +35,11 @@ STORIES: dict[str, list[tuple[int, str]]] = {
         (65, "deleted_external_to_seam"),
         (125, "set_on_device"),
     ],
+    "lost": [
+        (0, "created"),
+        (5, "set_on_device"),
+        (65, "deleted_external_to_seam"),
+    ],
 }
 
 
@@ -85,6 +90,8 @@ OBJECTS = [
     ("modified_externally", 125, IS_SET),
     ("deleted_externally", 65, MEDDLED),
     ("deleted_externally", 125, IS_SET),
+    ("lost", 65, MEDDLED),
+    ("lost", 600, MEDDLED),
 ]
 
 

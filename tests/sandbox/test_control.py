@@ -46,6 +46,14 @@ async def test_a_new_lock_may_be_offline_from_the_start(bench: Bench) -> None:
     assert bench.events == []
 
 
+async def test_a_lock_may_go_offline_without_a_webhook(bench: Bench) -> None:
+    answer = await bench.call("/sandbox/devices/lock_slow", online=False, announced=False)
+    await bench.until(seconds=1)
+    assert answer["device"]["online"] is False
+    assert bench.received_types == []
+    assert [event.event_type for event in bench.events] == ["device.disconnected"]
+
+
 async def test_another_behaviour_forgets_what_the_old_one_was_told(bench: Bench) -> None:
     await bench.call("/sandbox/devices/lock_slow", set_after_seconds=3, error_code="provider_issue")
     answer = await bench.call("/sandbox/devices/lock_slow", behaviour="fails")

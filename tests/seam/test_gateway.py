@@ -241,6 +241,13 @@ class TestChanges:
         assert seam.requests[0].method == "POST"
         assert _sent(seam) == {"access_code_id": CODE, "code": PIN, "type": "ongoing"}
 
+    async def test_a_backup_code_comes_with_its_pin(self) -> None:
+        backup = {"access_code_id": "spare", "device_id": "lock", "code": "60660", "is_backup": True}
+        seam = Seam({"/access_codes/pull_backup_access_code": {"access_code": backup}})
+        pulled = (await seam.gateway().pull_backup(CODE)).value
+        assert (pulled.pin, pulled.snapshot.access_code_id, pulled.snapshot.is_backup) == ("60660", "spare", True)
+        assert "60660" not in repr(pulled)
+
     async def test_an_update_to_a_pin_that_is_taken_is_a_conflict_without_the_pin(self) -> None:
         seam = Seam({"/access_codes/update": refusal(409, "duplicate_access_code", "XK7P is taken")})
         with pytest.raises(SeamConflict, match=r"^••• is taken$"):

@@ -51,6 +51,31 @@ def test_an_access_code_becomes_a_snapshot() -> None:
     assert snapshot.pulled_backup_access_code_id == "code-2"
 
 
+@pytest.mark.parametrize("shown", ["the old", "the new"])
+def test_a_pending_update_counts_as_made(shown: str) -> None:
+    """Whichever values Seam shows until the lock has the change: accepted is what it ends with."""
+    before = {"name": "Ada", "code": "1111", "starts_at": STARTS, "ends_at": ENDS, "type": "time_bound"}
+    after: Json = {"name": "Ben", "code": PIN, "starts_at": None, "ends_at": None, "type": "ongoing"}
+    mutations = [
+        {"mutation_code": f"updating_{what}", "from": _some(before, *names), "to": _some(after, *names)}
+        for what, names in (("name", ["name"]), ("code", ["code"]), ("time_frame", ["starts_at", "ends_at"]))
+    ]
+    obj = access_code(**(before if shown == "the old" else after), pending_mutations=mutations)
+    snapshot = read_snapshot(obj, FINGERPRINTER)
+    assert same_pin(snapshot.pin, FINGERPRINTER.pin(DEVICE, PIN))
+    assert (snapshot.name, snapshot.type, snapshot.starts_at, snapshot.ends_at) == ("Ben", CodeType.ONGOING, None, None)
+    assert snapshot.pending == ("updating_name", "updating_code", "updating_time_frame")
+
+
+def _some(values: Json, *names: str) -> Json:
+    return {name: values[name] for name in names}
+
+
+def test_a_name_loses_its_own_pin_and_keeps_other_digits() -> None:
+    snapshot = read_snapshot(access_code(name=f"Ada 2027, PIN {PIN}"), FINGERPRINTER)
+    assert snapshot.name == "Ada 2027, PIN •••"
+
+
 def test_a_snapshot_holds_the_fingerprint_and_nowhere_the_pin() -> None:
     obj = access_code(errors=[{"error_code": "provider_issue", "message": f"The lock said: {PIN} is taken"}])
     snapshot = read_snapshot(obj, FINGERPRINTER)
