@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import click
 
+from app.cli_alerts import alerts_group
 from app.cli_base import read_settings as _settings
 from app.cli_seam import COMMANDS as SEAM_COMMANDS
 from app.clock import utc_now
@@ -57,7 +58,7 @@ def main() -> None:
     """
 
 
-for _command in SEAM_COMMANDS:
+for _command in (*SEAM_COMMANDS, alerts_group):
     main.add_command(_command)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from dotenv import dotenv_values
 
+from app.domain.alerting import AlertPolicy
 from app.domain.assessment import Policy
 from app.domain.errors import LatchwatchError
 from app.receiver.signature import Secret
@@ -259,6 +260,9 @@ class Settings:
 
     def policy(self) -> Policy:
         return Policy(**{each.name: getattr(self, each.name) for each in fields(Policy)})
+
+    def alert_policy(self) -> AlertPolicy:
+        return AlertPolicy(after=self.alert_after, group_within=self.alert_group_within, repeat=self.alert_repeat)
 
 
 def read_environment() -> dict[str, str]:

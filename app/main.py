@@ -13,6 +13,10 @@ import structlog
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
+from app.alerts.alerts import Alerts
+from app.alerts.building import build_channels
+from app.alerts.channels import ChannelInvalid
+from app.alerts.sender import Sender
 from app.api.app import create_api
 from app.api.services import Check, Services
 from app.api.waiting import Waiting
@@ -28,6 +32,7 @@ from app.reconciler.loop import Reconciler
 from app.reconciler.mentions import Mentions
 from app.seam.gateway import Gateway
 from app.server import listen, serve_http, stop_on_signals
+from app.storage.deliveries import load_backlog
 from app.storage.engine import Database, open_database
 from app.storage.errors import StorageError
 from app.storage.inbox import Delivery, store_batch
@@ -40,6 +45,10 @@ _SILENT_FOR = timedelta(seconds=30)
 """A reconciler that has not looked for due codes for so long is not alive."""
 _DEAF_FOR = timedelta(minutes=1)
 """The same for a listener: it looks at its connection every quarter of a minute."""
+_SENDING_FOR = timedelta(seconds=120)
+"""Nor is a sender of alerts that has not for so long: more than a slow receiver can take."""
+_UNSENT_FOR = timedelta(minutes=5)
+"""An alert that waits for longer is worth a word."""
 
 log = structlog.get_logger(__name__)
 
@@ -68,14 +77,16 @@ async def work(settings: Settings, clock: Clock) -> None:
     stop = stop_on_signals()
     async with AsyncExitStack() as stack:
         db = await open_current(settings, stack)
+        registry = create_registry()
+        alerts = build_alerts(settings, db, clock, registry)
         gateway = build_gateway(settings, Fingerprinter(secret_key_of(settings)), clock)
         if gateway is not None:
             stack.push_async_callback(gateway.aclose)
         log.info("working", database=db.place, warnings=list(settings.warnings), asks_seam=gateway is not None)
-        reconciler = build_reconciler(settings, db, gateway, clock, create_registry())
+        reconciler = build_reconciler(settings, db, gateway, clock, registry, alerts)
         mentions = build_mentions(settings, db, gateway, clock, reconciler)
         for loops in (
-            build_loops(db, reconciler, mentions, clock),
+            build_loops(db, reconciler, mentions, alerts, clock),
             build_listening(db, Listener(db, clock, on_due=reconciler.wake), clock),
         ):
             loops.start()
@@ -100,9 +111,10 @@ class Service:
         self._clock = clock
         fingerprinter = Fingerprinter(secret_key_of(settings))
         self._gateway = build_gateway(settings, fingerprinter, clock)
-        self._reconciler = build_reconciler(settings, db, self._gateway, clock, registry)
+        alerts = build_alerts(settings, db, clock, registry)
+        self._reconciler = build_reconciler(settings, db, self._gateway, clock, registry, alerts)
         mentions = build_mentions(settings, db, self._gateway, clock, self._reconciler)
-        self._loops = build_loops(db, self._reconciler, mentions, clock)
+        self._loops = build_loops(db, self._reconciler, mentions, alerts, clock)
         self.waiting = Waiting(db, settings.policy(), clock, registry)
         self._listener = Listener(db, clock, on_due=self._reconciler.wake)
         self._listening = build_listening(db, self._listener, clock)
@@ -158,7 +170,12 @@ class Service:
 
     async def ready(self) -> list[Check]:
         """What ``/readyz`` looks at."""
-        return [await _check_database(self._db), *self._loops.checks(), *self._listening.checks()]
+        return [
+            await _check_database(self._db),
+            *self._loops.checks(),
+            *self._listening.checks(),
+            *await check_alerts(self._db, self._clock()),
+        ]
 
     def _on_stored(self, deliveries: Sequence[Delivery]) -> None:
         self.waiting.news_came(deliveries)
@@ -185,9 +202,16 @@ def build_gateway(settings: Settings, fingerprinter: Fingerprinter, clock: Clock
 
 
 def build_reconciler(
-    settings: Settings, db: Database, gateway: Gateway | None, clock: Clock, registry: CollectorRegistry
+    settings: Settings,
+    db: Database,
+    gateway: Gateway | None,
+    clock: Clock,
+    registry: CollectorRegistry,
+    alerts: Alerts,
 ) -> Reconciler:
-    return Reconciler(db=db, gateway=gateway, policy=settings.policy(), clock=clock, registry=registry)
+    return Reconciler(
+        db=db, gateway=gateway, policy=settings.policy(), clock=clock, registry=registry, on_flags=alerts.wake
+    )
 
 
 def build_mentions(
@@ -202,15 +226,36 @@ def build_mentions(
     )
 
 
-def build_loops(db: Database, reconciler: Reconciler, mentions: Mentions, clock: Clock) -> Loops:
+def build_alerts(settings: Settings, db: Database, clock: Clock, registry: CollectorRegistry) -> Alerts:
+    """Raises ``SettingsError`` for an address that cannot be used."""
+    try:
+        channels = build_channels(
+            urls=settings.alert_urls,
+            webhook_url=settings.alert_webhook_url,
+            webhook_secret=settings.alert_webhook_secret,
+            key=secret_key_of(settings),
+            clock=clock,
+        )
+    except ChannelInvalid as error:
+        raise SettingsError(str(error)) from None
+    return Alerts(db=db, channels=channels, policy=settings.alert_policy(), clock=clock, registry=registry)
+
+
+def build_loops(db: Database, reconciler: Reconciler, mentions: Mentions, alerts: Alerts, clock: Clock) -> Loops:
     """What runs in the background of one process."""
-    counting = Counting(db, clock)
+    composer, counting = alerts.composer, Counting(db, clock)
     loops = [
         Loop("reconciler", reconciler.run, lambda: reconciler.last_pass_at, _SILENT_FOR),
         Loop("mentions", mentions.run, lambda: mentions.last_pass_at, _SILENT_FOR),
         Loop("counting", counting.run, lambda: counting.last_pass_at, _SILENT_FOR),
+        Loop("alerts", composer.run, lambda: composer.last_pass_at, _SILENT_FOR),
+        *map(_loop_of, alerts.senders),
     ]
     return Loops(loops, clock)
+
+
+def _loop_of(sender: Sender) -> Loop:
+    return Loop(f"alerts to {sender.name}", sender.run, lambda: sender.last_pass_at, _SENDING_FOR)
 
 
 def build_listening(db: Database, listener: Listener, clock: Clock) -> Loops:
@@ -267,6 +312,23 @@ def _announce(settings: Settings, listener: socket.socket, db: Database, backgro
         database=db.place,
         background=background,
     )
+
+
+async def check_alerts(db: Database, now: datetime) -> list[Check]:
+    """What could not be told yet. It never makes a process unready: somebody else's receiver may be down, and taking
+    ours away as well would help nobody."""
+    try:
+        async with db.read() as conn:
+            backlog = await load_backlog(conn)
+    except StorageError:
+        return []  # the check of the database tells
+    details: list[str] = []
+    if backlog.oldest_unsent_at is not None and now - backlog.oldest_unsent_at > _UNSENT_FOR:
+        details.append(f"the oldest unsent alert is from {backlog.oldest_unsent_at.isoformat(timespec='seconds')}")
+    if backlog.dead:
+        details.append(f"given up on {', '.join(f'{name}: {count}' for name, count in sorted(backlog.dead.items()))}")
+    detail = f"{'; '.join(details)}; see latchwatch alerts list" if details else None
+    return [Check("alert deliveries", ok=True, detail=detail)]
 
 
 async def _check_database(db: Database) -> Check:

@@ -52,6 +52,11 @@ def configure_logging(log_format: LogFormat | None, stream: TextIO | None = None
     # A line for each call to Seam would drown the rest, and its address may name a code.
     for noisy in ("httpx", "httpcore", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # What Apprise and its HTTP library say may hold addresses with secrets in them; what matters of it is told by us.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    apprise = logging.getLogger("apprise")
+    apprise.addHandler(logging.NullHandler())
+    apprise.propagate = False
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

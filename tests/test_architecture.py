@@ -33,7 +33,7 @@ OWNERS = {
     "fastapi": ("app/api/",),
     "uvicorn": ("app/server.py",),
     "uvloop": ("app/server.py",),
-    "click": ("app/cli.py", "app/cli_base.py", "app/cli_seam.py", "app/main.py", "app/demo.py"),
+    "click": ("app/cli", "app/main.py", "app/demo.py"),
 }
 
 # A function or attribute that reaches outside, and the only places that may name it.

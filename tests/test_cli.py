@@ -17,14 +17,16 @@ from tests.processes import SECRET, Process, get, latchwatch, started, taken_por
 
 KEY = "0123456789abcdef" * 4
 SEAM_COMMANDS = ["register-webhook", "rotate-secret", "doctor"]
-ALL_COMMANDS = ["serve", "work", "migrate", "demo", "sandbox", "tokens", "status", *SEAM_COMMANDS]
+ALL_COMMANDS = ["serve", "work", "migrate", "demo", "sandbox", "tokens", "alerts", "status", *SEAM_COMMANDS]
 
 
 def serving_at(process: Process) -> str:
     return str(json.loads(process.wait_for('"event": "serving"'))["address"])
 
 
-@pytest.mark.parametrize("name", [*ALL_COMMANDS, "tokens create", "tokens list", "tokens revoke"])
+@pytest.mark.parametrize(
+    "name", [*ALL_COMMANDS, "tokens create", "tokens list", "tokens revoke", "alerts list", "alerts retry"]
+)
 def test_every_command_explains_itself(name: str) -> None:
     told = CliRunner().invoke(main, [*name.split(), "--help"])
     assert told.exit_code == 0

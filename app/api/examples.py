@@ -143,11 +143,30 @@ ALERT: Example = {
     "id": f"{_FLAG_ID}:opened",
     "flag_id": _FLAG_ID,
     "change": "opened",
-    "state": "pending",
-    "attempts": 0,
-    "next_attempt_at": "2026-12-01T15:02:01Z",
-    "last_error": None,
+    "state": "sending",
+    "attempts": 2,
+    "next_attempt_at": "2026-12-01T15:02:21Z",
+    "last_error": "answered 503",
     "created_at": "2026-12-01T15:02:01Z",
+    "message_id": "msg_0f6b1c3a5d7e9f20718293a4b5c6d7e8",
+    "deliveries": [
+        {
+            "channel": "slack-5f1c0a9e",
+            "state": "sent",
+            "attempts": 1,
+            "next_attempt_at": None,
+            "last_error": None,
+            "sent_at": "2026-12-01T15:02:07Z",
+        },
+        {
+            "channel": "webhook",
+            "state": "pending",
+            "attempts": 2,
+            "next_attempt_at": "2026-12-01T15:02:21Z",
+            "last_error": "answered 503",
+            "sent_at": None,
+        },
+    ],
 }
 
 _SECONDS: Example = {"count": 40, "p50": 12.5, "p95": 95.0}

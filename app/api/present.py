@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -11,8 +12,9 @@ from app.domain.assessment import FlagKind, Problem, Severity, Verdict
 from app.domain.health import State
 from app.domain.news import Issue, NewsKind, Signals
 from app.storage.codes import Case
+from app.storage.deliveries import DeliveryRow
 from app.storage.flags import FlagRow
-from app.storage.queries import DeviceRow
+from app.storage.queries import AlertRow, DeviceRow
 from app.storage.summary import DeviceFigures, Durations, Intake, Summary
 
 _SIGNALS = {
@@ -85,6 +87,12 @@ def flag(row: FlagRow) -> schemas.Flag:
         snoozed_until=row.snoozed_until,
         reason=row.reason,
         problem=schemas.ProblemFacts(**row.problem) if row.problem else None,
+    )
+
+
+def alert(row: AlertRow, deliveries: Sequence[DeliveryRow]) -> schemas.Alert:
+    return schemas.Alert(
+        **asdict(row), deliveries=[schemas.AlertDelivery(**asdict(delivery)) for delivery in deliveries]
     )
 
 

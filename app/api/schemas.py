@@ -14,6 +14,7 @@ from app.domain.codes import CodeType
 T = TypeVar("T")
 AlertChange = Literal["opened", "closed", "reminder"]
 AlertState = Literal["pending", "sending", "sent", "dead", "skipped"]
+DeliveryState = Literal["pending", "sent", "dead"]
 
 
 def shown(example: dict[str, Any]) -> ConfigDict:
@@ -255,7 +256,20 @@ class Unreadable(Answer):
     reason: str
 
 
+class AlertDelivery(Answer):
+    """One message on one channel."""
+
+    channel: str
+    state: DeliveryState
+    attempts: int
+    next_attempt_at: datetime | None
+    last_error: str | None
+    sent_at: datetime | None
+
+
 class Alert(Answer):
+    """``attempts``, ``next_attempt_at`` and ``last_error`` are those of the channel that took most attempts."""
+
     model_config = shown(examples.ALERT)
 
     id: str
@@ -266,6 +280,8 @@ class Alert(Answer):
     next_attempt_at: datetime | None
     last_error: str | None
     created_at: datetime
+    message_id: Annotated[str | None, Field(description="What receivers know it by. Alerts with one cause share it.")]
+    deliveries: Annotated[list[AlertDelivery], Field(description="One for each channel, once it is in a message.")]
 
 
 class DurationFacts(Answer):

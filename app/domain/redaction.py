@@ -48,6 +48,8 @@ _WORD = re.compile(r"[a-z]+(?:[._](?:[a-z]+|\d{1,2}))*")
 _WORDS = frozenset({"error_code", "warning_code", "mutation_code", "reason_code", "property", "field", "method"})
 _SIDES = frozenset({"from", "to", "old", "new", "value", "previous", "current", "from_value", "to_value"})
 
+_CHANGES_OF_NAME = frozenset({"name", "updating_name", "access_code.name_changed"})
+
 _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
 
@@ -80,8 +82,8 @@ def redact_text(text: str, pins: Iterable[str] = ()) -> str:
 
 
 def cut_pins(text: str, pins: Iterable[str]) -> str:
-    """A text without the given PINs (however separated). Other digits stay: for names, which people read."""
-    return _without(text, sorted(filter(None, pins), key=len, reverse=True))
+    """A name without the given PINs, however separated. Its other numbers stay: it may say "Room 1204"."""
+    return _without(text, sorted((pin for pin in pins if len(pin) >= _SHORTEST_LEARNED), key=len, reverse=True))
 
 
 class _Kind(Enum):
@@ -122,11 +124,11 @@ class _Learner:
         self.pins: set[str] = set()
 
     def mapping(self, source: Mapping[str, Any], depth: int) -> dict[str, Any]:
-        is_change_of_pin = _is_change_of_pin(source)
+        kind_of_sides = _kind_of_sides(source)
         keep_text = not self._is_strict
         result: dict[str, Any] = {}
         for key, value in source.items():
-            kind = _PIN if is_change_of_pin and key in _SIDES else _kind_of(key)
+            kind = kind_of_sides if kind_of_sides is not None and key in _SIDES else _kind_of(key)
             if type(value) is str and (kind is _ID or (kind is _OTHER and keep_text)):
                 result[key] = value
             else:
@@ -144,7 +146,9 @@ class _Learner:
 
     def _nested(self, value: object, kind: _Kind, depth: int) -> object:
         if isinstance(value, dict):
-            return self._all_pins(value, depth) if kind is _PIN else self.mapping(value, depth)
+            if kind is _PIN:
+                return self._all_pins(value, depth)
+            return self._all_texts(value, depth) if kind is _TEXT else self.mapping(value, depth)
         if isinstance(value, (list, tuple)):
             return [self._value(item, kind, depth + 1) for item in value]
         return CUT
@@ -181,6 +185,10 @@ class _Learner:
             if _JUST_DIGITS.fullmatch(key):
                 self._learn(key)
         return {key: self._value(value, _PIN, depth + 1) for key, value in source.items()}
+
+    def _all_texts(self, source: Mapping[str, Any], depth: int) -> dict[str, Any]:
+        kinds = {key: _TEXT if _kind_of(key) is _OTHER else _kind_of(key) for key in source}
+        return {key: self._value(value, kinds[key], depth + 1) for key, value in source.items()}
 
     def _learn(self, text: str) -> None:
         stripped = text.strip()
@@ -223,13 +231,15 @@ class _Sweeper:
         return CUT if self._everything else _without(text, self._pins)
 
 
-def _is_change_of_pin(source: Mapping[str, Any]) -> bool:
-    """Whether ``from`` and ``to`` of this object are PINs: an entry of ``changed_properties``, ``modified_fields``,
-    ``requested_mutations`` or ``pending_mutations``."""
+def _kind_of_sides(source: Mapping[str, Any]) -> _Kind | None:
+    """What ``from`` and ``to`` of this object are if it is an entry of ``changed_properties``, ``modified_fields``,
+    ``requested_mutations`` or ``pending_mutations``: PINs, or names, in which people write the PIN."""
     name = source.get("property") or source.get("field") or source.get("mutation_code") or source.get("event_type")
     if not isinstance(name, str):
-        return False
-    return name.endswith("code_changed") or _kind_of(name) in (_PIN, _CODE)
+        return None
+    if name.endswith("code_changed") or _kind_of(name) in (_PIN, _CODE):
+        return _PIN
+    return _TEXT if name in _CHANGES_OF_NAME else None
 
 
 def _looks_like_pin(text: str) -> bool:

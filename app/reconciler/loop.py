@@ -39,7 +39,7 @@ class Reconciler:
     """One process's share of the work. Any number of processes may run one: claims keep them apart, revisions right.
 
     ``wake`` says that something may have become due in this process. What other processes marked due is noticed
-    within ``POLL_EVERY``.
+    within ``POLL_EVERY``. ``on_flags`` is called when flags have opened or closed.
     """
 
     def __init__(
@@ -51,12 +51,14 @@ class Reconciler:
         clock: Callable[[], datetime],
         registry: CollectorRegistry,
         spread: Spread = no_spread,
+        on_flags: Callable[[], None] = lambda: None,
     ) -> None:
         self._db = db
         self._gateway = gateway
         self._policy = policy
         self._clock = clock
         self._spread = spread
+        self._on_flags = on_flags
         self._metrics = ReconcilerMetrics(registry)
         self._woken = asyncio.Event()
         self._units: set[asyncio.Task[None]] = set()
@@ -214,7 +216,13 @@ class Reconciler:
                 self._metrics.reads.labels("absent" if decision.read.snapshot is None else "present").inc()
             if decision.is_dropped:
                 self._metrics.reads.labels("dropped").inc()
-            if (kind := opened_by(decision.case, decision.assessment)) is not None:
-                self._metrics.flags.labels(kind.value, "opened").inc()
-            for flag in closed_by(decision.case, decision.assessment):
-                self._metrics.flags.labels(flag.kind, "closed").inc()
+            self._count_flags(decision)
+
+    def _count_flags(self, decision: Decision) -> None:
+        opened, closed = opened_by(decision.case, decision.assessment), closed_by(decision.case, decision.assessment)
+        if opened is not None:
+            self._metrics.flags.labels(opened.value, "opened").inc()
+        for flag in closed:
+            self._metrics.flags.labels(flag.kind, "closed").inc()
+        if opened is not None or closed:
+            self._on_flags()

@@ -95,14 +95,15 @@ async def close_flags(conn: AsyncConnection, rows: Iterable[FlagRow], now: datet
     ids = sorted(row.id for row in rows)
     if not ids:
         return
-    await conn.execute(update(flags).where(flags.c.id.in_(ids)).values(closed_at=now))
+    await conn.execute(update(flags).where(flags.c.id.in_(ids)).values(closed_at=now, remind_at=None))
     await _tell(conn, ids, "closed", now)
 
 
 async def acknowledge(
     conn: AsyncConnection, flag_id: str, by: str, until: datetime | None, now: datetime
 ) -> FlagRow | None:
-    """Somebody knows of it; ``until`` snoozes it. A ``missed`` flag, which nothing heals, closes with that.
+    """Somebody knows of it: it is not told again, or with ``until`` (a snooze) not before then. A ``missed`` flag,
+    which nothing heals, closes with that.
 
     Acknowledging again keeps the first time and name, and takes the new ``until``. ``None``: no such flag.
     """
@@ -121,6 +122,7 @@ async def acknowledge(
         "acknowledged_at": flag.acknowledged_at or now,
         "acknowledged_by": flag.acknowledged_by or by,
         "snoozed_until": until,
+        "remind_at": until if flag.closed_at is None else None,
     }
     changed = await conn.execute(update(flags).where(flags.c.id == flag_id).values(**values).returning(flags))
     flag = FlagRow(**changed.mappings().one())

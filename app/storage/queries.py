@@ -74,12 +74,14 @@ class UnreadableRow:
 
 @dataclass(frozen=True, slots=True)
 class AlertRow:
-    """``attempts`` and ``last_error`` are those of the channel that took most."""
+    """``attempts`` and ``last_error`` are those of the channel that took most. ``message_id`` is ``None`` as long as it
+    is in no message."""
 
     id: str
     flag_id: str
     change: str
     state: str
+    message_id: str | None
     attempts: int
     next_attempt_at: datetime | None
     last_error: str | None
@@ -129,6 +131,7 @@ def select_alerts() -> Select[Any]:
         columns.flag_id,
         columns.change,
         columns.state,
+        columns.message_id,
         func.coalesce(of_alert.with_only_columns(sent.attempts).scalar_subquery(), 0).label("attempts"),
         func.coalesce(
             columns.next_attempt_at, of_alert.with_only_columns(sent.next_attempt_at).scalar_subquery()

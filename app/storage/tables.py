@@ -290,8 +290,14 @@ alert_deliveries = Table(
     Column("next_attempt_at", UtcDateTime),
     Column("leased_until", UtcDateTime),
     Column("last_error", String),
-    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),  # since when it is tried: a retry begins anew
     Column("sent_at", UtcDateTime),
+    Index(  # what was given up: counted, and tried again on command
+        "ix_alert_deliveries_dead",
+        "channel",
+        postgresql_where=text("state = 'dead'"),
+        sqlite_where=text("state = 'dead'"),
+    ),
     Index(  # claims of one channel
         "ix_alert_deliveries_channel_next_attempt_at",
         "channel",

@@ -60,6 +60,13 @@ def _add_alerts() -> None:
         postgresql_where=sa.text("next_attempt_at IS NOT NULL"),
         sqlite_where=sa.text("next_attempt_at IS NOT NULL"),
     )
+    op.create_index(
+        "ix_alert_deliveries_dead",
+        "alert_deliveries",
+        ["channel"],
+        postgresql_where=sa.text("state = 'dead'"),
+        sqlite_where=sa.text("state = 'dead'"),
+    )
     with op.batch_alter_table("alerts") as alerts:
         alerts.drop_column("attempts")
         alerts.drop_column("last_error")

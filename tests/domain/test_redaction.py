@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.redaction import CUT, DEEPEST, MOST_PINS, redact, redact_text
+from app.domain.redaction import CUT, DEEPEST, MOST_PINS, cut_pins, redact, redact_text
 
 UUID_WITH_PIN = "40917f00-89aa-477f-a701-c08f3de13c1f"
 
@@ -43,6 +43,9 @@ UUID_WITH_PIN = "40917f00-89aa-477f-a701-c08f3de13c1f"
         {"error_messages": ["a", "40917", 40917]},
         {"reason": {"message": "40917 is blocked"}},
         {"deny_reason": "40917"},
+        {"event_type": "access_code.name_changed", "from": {"name": "Ada 40917"}, "to": {"name": "Ada"}},
+        {"changed_properties": [{"property": "name", "from": "Ada", "to": "Ada 40917"}]},
+        {"requested_mutations": [{"mutation_code": "updating_name", "from": {"name": "40917"}, "to": {"name": None}}]},
     ],
 )
 @pytest.mark.parametrize("depth", [0, 3])
@@ -192,3 +195,17 @@ def test_no_known_pin_is_left_in_free_text(text: str, pin: str) -> None:
 def test_redaction_is_idempotent() -> None:
     once = redact({"code": "40917", "message": "40917 is on", "name": "Ada 40917"})
     assert redact(once.payload).text == once.text
+
+
+@pytest.mark.parametrize(
+    ("name", "pins", "kept"),
+    [
+        ("Ada 4821", ["4821"], f"Ada {CUT}"),
+        ("Ada 4 8 2 1, Room 1204", ["4821"], f"Ada {CUT}, Room 1204"),
+        ("Ada 48213", ["4821", "48213"], f"Ada {CUT}"),
+        ("Ada", ["", "A"], "Ada"),
+        ("Room 1204", [], "Room 1204"),
+    ],
+)
+def test_a_name_loses_the_given_pins_alone(name: str, pins: list[str], kept: str) -> None:
+    assert cut_pins(name, pins) == kept

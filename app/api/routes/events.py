@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 
-from app.api import schemas
+from app.api import present, schemas
 from app.api.auth import Reader
 from app.api.bodies import Text, UtcTime
 from app.api.context import ServicesOf
 from app.api.documents import COMMON, NOT_FOUND
 from app.api.pagination import PageQuery, decode_id_cursor, decode_time_cursor, encode_cursor
 from app.api.problems import NotFound
+from app.storage.deliveries import load_deliveries
 from app.storage.queries import EventFilter, list_alerts, list_events, list_unreadable, load_event
 
 router = APIRouter(prefix="/v1", responses=COMMON)
@@ -72,8 +73,10 @@ async def unreadable(
 async def alerts(
     services: ServicesOf, _: Reader, query: Annotated[AlertQuery, Query()]
 ) -> schemas.PageOf[schemas.Alert]:
+    """Who was told of which flag, and who could not be told yet. See docs/alerts.md."""
     after = decode_time_cursor(query.cursor)
     async with services.db.read() as conn:
         page = await list_alerts(conn, state=query.state, after=after, limit=query.limit)
-    items = [schemas.Alert(**asdict(row)) for row in page.items]
+        deliveries = await load_deliveries(conn, {row.message_id for row in page.items if row.message_id})
+    items = [present.alert(row, deliveries.get(row.message_id or "", [])) for row in page.items]
     return schemas.PageOf(items=items, next_cursor=encode_cursor(page.next_after))
