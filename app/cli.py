@@ -11,6 +11,7 @@ from datetime import timedelta
 import click
 
 from app.cli_alerts import alerts_group
+from app.cli_backfill import COMMANDS as BACKFILL_COMMANDS
 from app.cli_base import read_settings as _settings
 from app.cli_seam import COMMANDS as SEAM_COMMANDS
 from app.clock import utc_now
@@ -58,7 +59,7 @@ def main() -> None:
     """
 
 
-for _command in (*SEAM_COMMANDS, alerts_group):
+for _command in (*SEAM_COMMANDS, *BACKFILL_COMMANDS, alerts_group):
     main.add_command(_command)
 
 

@@ -6,6 +6,7 @@ import functools
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import click
@@ -23,10 +24,13 @@ from app.api.waiting import Waiting
 from app.config import Settings, SettingsError
 from app.data_folder import prepare_data_folder, secret_key_of
 from app.domain.fingerprints import Fingerprinter
+from app.intake import build_intake_loops, check_intake
 from app.loops import Loop, Loops
 from app.receiver.committer import Committer
 from app.receiver.endpoint import WebhookEndpoint, put_in_front
 from app.receiver.metrics import ReceiverMetrics
+from app.receiver.receipts import Receipts
+from app.reconciler.catching_up import CatchUp
 from app.reconciler.counting import Counting
 from app.reconciler.loop import Reconciler
 from app.reconciler.mentions import Mentions
@@ -85,8 +89,9 @@ async def work(settings: Settings, clock: Clock) -> None:
         log.info("working", database=db.place, warnings=list(settings.warnings), asks_seam=gateway is not None)
         reconciler = build_reconciler(settings, db, gateway, clock, registry, alerts)
         mentions = build_mentions(settings, db, gateway, clock, reconciler)
+        intake = build_intake_loops(settings, db, gateway, clock, registry, reconciler)
         for loops in (
-            build_loops(db, reconciler, mentions, alerts, clock),
+            build_loops(db, reconciler, mentions, alerts, clock, intake),
             build_listening(db, Listener(db, clock, on_due=reconciler.wake), clock),
         ):
             loops.start()
@@ -111,15 +116,21 @@ class Service:
         self._clock = clock
         fingerprinter = Fingerprinter(secret_key_of(settings))
         self._gateway = build_gateway(settings, fingerprinter, clock)
+        self._settings = settings
+        self._started_at = clock()
         alerts = build_alerts(settings, db, clock, registry)
         self._reconciler = build_reconciler(settings, db, self._gateway, clock, registry, alerts)
         mentions = build_mentions(settings, db, self._gateway, clock, self._reconciler)
-        self._loops = build_loops(db, self._reconciler, mentions, alerts, clock)
+        intake = build_intake_loops(settings, db, self._gateway, clock, registry, self._reconciler)
+        self._loops = build_loops(db, self._reconciler, mentions, alerts, clock, intake)
         self.waiting = Waiting(db, settings.policy(), clock, registry)
         self._listener = Listener(db, clock, on_due=self._reconciler.wake)
         self._listening = build_listening(db, self._listener, clock)
         self._is_reconciling = False
         metrics = ReceiverMetrics(registry)
+        receipts = Receipts(db=db, metrics=metrics, clock=clock)
+        # Also without the background: nobody else knows what this process received.
+        self._own_loops = Loops([Loop("receipts", receipts.run, lambda: receipts.last_pass_at, _SILENT_FOR)], clock)
         self._committer = Committer(
             functools.partial(store_batch, db, track_all=settings.track == "all"),
             metrics=metrics,
@@ -152,6 +163,7 @@ class Service:
     async def start(self, *, background: bool = True) -> None:
         """``background`` ``False`` leaves the loops to other processes."""
         self._committer.start()
+        self._own_loops.start()
         self._listening.start()
         self._is_reconciling = background
         if background:
@@ -165,17 +177,18 @@ class Service:
         await self.waiting.drain()
         await self._loops.stop()
         await self._listening.stop()
+        await self._own_loops.stop()
         if self._gateway is not None:
             await self._gateway.aclose()
 
     async def ready(self) -> list[Check]:
         """What ``/readyz`` looks at."""
-        return [
-            await _check_database(self._db),
-            *self._loops.checks(),
-            *self._listening.checks(),
-            *await check_alerts(self._db, self._clock()),
-        ]
+        checks = [await _check_database(self._db), *self._loops.checks()]
+        checks += [*self._listening.checks(), *self._own_loops.checks()]
+        checks += await check_alerts(self._db, self._clock())
+        intake = await check_intake(self._db, self._settings, self._clock(), self._started_at)
+        # Taking a receiver away would not make others compare.
+        return [*checks, intake if self._is_reconciling else replace(intake, ok=True)]
 
     def _on_stored(self, deliveries: Sequence[Delivery]) -> None:
         self.waiting.news_came(deliveries)
@@ -210,7 +223,14 @@ def build_reconciler(
     alerts: Alerts,
 ) -> Reconciler:
     return Reconciler(
-        db=db, gateway=gateway, policy=settings.policy(), clock=clock, registry=registry, on_flags=alerts.wake
+        db=db,
+        gateway=gateway,
+        policy=settings.policy(),
+        clock=clock,
+        registry=registry,
+        on_flags=alerts.wake,
+        # Without a Seam key nothing can be fetched, so there is nothing to wait for.
+        catch_up=CatchUp(clock) if gateway is not None else None,
     )
 
 
@@ -241,7 +261,14 @@ def build_alerts(settings: Settings, db: Database, clock: Clock, registry: Colle
     return Alerts(db=db, channels=channels, policy=settings.alert_policy(), clock=clock, registry=registry)
 
 
-def build_loops(db: Database, reconciler: Reconciler, mentions: Mentions, alerts: Alerts, clock: Clock) -> Loops:
+def build_loops(
+    db: Database,
+    reconciler: Reconciler,
+    mentions: Mentions,
+    alerts: Alerts,
+    clock: Clock,
+    others: Sequence[Loop],
+) -> Loops:
     """What runs in the background of one process."""
     composer, counting = alerts.composer, Counting(db, clock)
     loops = [
@@ -250,6 +277,7 @@ def build_loops(db: Database, reconciler: Reconciler, mentions: Mentions, alerts
         Loop("counting", counting.run, lambda: counting.last_pass_at, _SILENT_FOR),
         Loop("alerts", composer.run, lambda: composer.last_pass_at, _SILENT_FOR),
         *map(_loop_of, alerts.senders),
+        *others,
     ]
     return Loops(loops, clock)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
+from app.domain.intake import Intake
+from app.domain.silence import Receipt
 from app.status import describe_status, status_as_json
-from app.storage.summary import Durations, Intake, Summary
+from app.storage.summary import Durations, Summary
 from app.storage.vitals import Backlog, IntakeVitals, Vitals
-from app.storage.webhooks import Receipt
 
 NOW = datetime(2026, 8, 3, 12, 0, tzinfo=UTC)
 
@@ -35,7 +36,7 @@ SUMMARY = Summary(
     flags={"stuck": 1},
     arrivals={},
     seconds_to_set=Durations(0, None, None),
-    intake=Intake(ago(60), ago(12), 4),
+    intake=Intake(last_delivery_at=ago(60), proven_until=ago(12), backfilled=4),
 )
 
 

@@ -215,5 +215,8 @@ def summary(verdicts: list[str], flag_kinds: list[str]) -> Example:
             "proven_until": "2026-12-01T14:55:00Z",
             "gap_seconds": 450.0,
             "backfilled": 0,
+            "lost": 0,
+            "compared_at": "2026-12-01T14:55:05Z",
+            "compare_failure": None,
         },
     }

@@ -10,12 +10,13 @@ from typing import Any
 from app.api import schemas
 from app.domain.assessment import FlagKind, Problem, Severity, Verdict
 from app.domain.health import State
+from app.domain.intake import Intake
 from app.domain.news import Issue, NewsKind, Signals
 from app.storage.codes import Case
 from app.storage.deliveries import DeliveryRow
 from app.storage.flags import FlagRow
 from app.storage.queries import AlertRow, DeviceRow
-from app.storage.summary import DeviceFigures, Durations, Intake, Summary
+from app.storage.summary import DeviceFigures, Durations, Summary
 
 _SIGNALS = {
     "created_at": NewsKind.CREATED,
@@ -186,6 +187,9 @@ def _ingest(found: Intake, now: datetime) -> schemas.IngestFacts:
         proven_until=proven,
         gap_seconds=max(0.0, (now - proven).total_seconds()) if proven else None,
         backfilled=found.backfilled,
+        lost=found.lost,
+        compared_at=found.compared_at,
+        compare_failure=found.compare_failure,
     )
 
 

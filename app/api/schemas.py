@@ -293,12 +293,15 @@ class DurationFacts(Answer):
 
 
 class IngestFacts(Answer):
-    """Until when nothing was missed (``proven_until``), and how long ago that is."""
+    """Until when nothing was missed (``proven_until``, on Seam's clock), and how long ago that is."""
 
     last_delivery_at: datetime | None
     proven_until: datetime | None
     gap_seconds: float | None
-    backfilled: Annotated[int, Field(description="Events that no webhook brought.")]
+    backfilled: Annotated[int, Field(description="Events that the backfill brought first.")]
+    lost: Annotated[int, Field(description="Those that prove that a webhook got lost.")]
+    compared_at: Annotated[datetime | None, Field(description="When Seam's list was last compared with ours.")]
+    compare_failure: Annotated[str | None, Field(description="Why it was not since.")]
 
 
 class Summary(Answer):

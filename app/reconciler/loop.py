@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from app.domain.assessment import Policy
 from app.domain.verdicts import assess
 from app.reconciler.asking import ask_seam
+from app.reconciler.catching_up import CatchUp
 from app.reconciler.decisions import NOTHING_SEEN, Decision, Seen, needs_seam
 from app.reconciler.locks import locks_to_read, read_locks
 from app.reconciler.metrics import ReconcilerMetrics
@@ -37,6 +38,7 @@ _log = structlog.get_logger(__name__)
 
 class Reconciler:
     """One process's share of the work. Any number of processes may run one: claims keep them apart, revisions right.
+    Nothing is judged before ``catch_up`` is over; without one (no backfill runs here) there is nothing to wait for.
 
     ``wake`` says that something may have become due in this process. What other processes marked due is noticed
     within ``POLL_EVERY``. ``on_flags`` is called when flags have opened or closed.
@@ -52,9 +54,11 @@ class Reconciler:
         registry: CollectorRegistry,
         spread: Spread = no_spread,
         on_flags: Callable[[], None] = lambda: None,
+        catch_up: CatchUp | None = None,
     ) -> None:
         self._db = db
         self._gateway = gateway
+        self.catch_up = catch_up
         self._policy = policy
         self._clock = clock
         self._spread = spread
@@ -81,6 +85,8 @@ class Reconciler:
                     failures = 0
                 except StorageError as error:
                     failures += 1
+                    if self.catch_up is not None:
+                        self.catch_up.interrupted_by(error)
                     wait = pause(failures, POLL_EVERY, _LONGEST_POSTPONEMENT / 20, self._spread)
                     _log.warning("reconciler_waits_for_storage", error=type(error).__name__, failures=failures)
                 await self._sleep(wait, stopping)
@@ -99,6 +105,8 @@ class Reconciler:
     async def _begin_unit(self) -> timedelta:
         """Start working on what is due, and say how long to wait for more. A slow answer of Seam delays no other."""
         wait = await self._until_next()
+        if wait is None:
+            return POLL_EVERY
         if wait > timedelta(0):
             return wait
         await self._slots.acquire()
@@ -129,14 +137,18 @@ class Reconciler:
             claimed = await claim_due(conn, now, LEASE, BATCH)
         return claimed, now + LEASE
 
-    async def _until_next(self) -> timedelta:
+    async def _until_next(self) -> timedelta | None:
+        """``None``: nothing is judged until what Seam made during a break of our intake has been fetched."""
         now = self._clock()
         async with self._db.read() as conn:
+            judges = self.catch_up is None or await self.catch_up.is_over(conn)
             moment = await earliest_due(conn, now)
         self.last_pass_at = now
         self._metrics.last_pass.set(now.timestamp())
         waits = moment - now if moment is not None else POLL_EVERY
         self._metrics.lag_seconds.set(max(-waits.total_seconds(), 0.0))
+        if not judges:
+            return None
         return min(max(waits, timedelta(0)), POLL_EVERY)
 
     async def _sleep(self, wait: timedelta, stopping: asyncio.Task[bool]) -> None:

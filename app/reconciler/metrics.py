@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from app.domain.intake import Intake
+
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
@@ -42,3 +44,38 @@ class ReconcilerMetrics:
             "When the reconciler last looked for due codes (Unix time)",
             registry=registry,
         )
+
+
+class IntakeMetrics:
+    """``tell`` shows what all processes together found out; the counters are this process's own share."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.comparisons = Counter(
+            "latchwatch_backfill_comparisons",
+            "Comparisons with Seam's list of events, by how they ended: through or failed",
+            ["outcome"],
+            registry=registry,
+        )
+        self.found = Counter(
+            "latchwatch_backfill_events", "Events that only the backfill found in this process", registry=registry
+        )
+        self.lost = Counter(
+            "latchwatch_backfill_lost_webhooks",
+            "Events among them that prove that a webhook got lost: made while we received, older than a minute",
+            registry=registry,
+        )
+        self.proven_until = Gauge(
+            "latchwatch_intake_proven_until_timestamp_seconds",
+            "Until when it is proven that no event was missed, on Seam's clock (Unix time; 0: nothing yet)",
+            registry=registry,
+        )
+        self.lost_in_a_row = Gauge(
+            "latchwatch_intake_lost_in_a_row",
+            "Webhooks lost since a comparison last found that they had brought everything",
+            registry=registry,
+        )
+
+    def tell(self, intake: Intake) -> None:
+        proven = intake.proven_until
+        self.proven_until.set(proven.timestamp() if proven is not None else 0)
+        self.lost_in_a_row.set(intake.lost_in_a_row)

@@ -1,8 +1,10 @@
-"""How long to wait before asking Seam again: pure, so that the policy can be read and tested as a table."""
+"""How long to wait, before asking Seam again and between looks: the policy is pure, and tested as a table."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 FIRST_RETRY = timedelta(seconds=5)
@@ -32,3 +34,10 @@ def next_look(requested_at: datetime, now: datetime, request_within: timedelta) 
     if waited < request_within:
         return min(now + max(waited, _FIRST_LOOK), lost_at)
     return now + min(max(waited, request_within), _LONGEST_LOOK)
+
+
+async def sleep(wait: timedelta, stop: asyncio.Event) -> None:
+    """Wait for so long, or until ``stop``."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(wait.total_seconds()):
+            await stop.wait()

@@ -58,11 +58,26 @@ async def load_flag(conn: AsyncConnection, flag_id: str) -> FlagRow | None:
     return FlagRow(**row) if row is not None else None
 
 
+async def open_flag_of_service(conn: AsyncConnection, kind: FlagKind, *, lock: bool = False) -> FlagRow | None:
+    """The open flag of the service itself. ``lock``: so that of several replicas one alone closes it."""
+    is_it = (flags.c.kind == kind.value, flags.c.code_id.is_(None), flags.c.closed_at.is_(None))
+    query = select(flags).where(*is_it)
+    found = await conn.execute(query.with_for_update() if lock else query)
+    row = found.mappings().one_or_none()
+    return FlagRow(**row) if row is not None else None
+
+
+async def correct_flag(conn: AsyncConnection, flag_id: str, reason: str, problem: Problem) -> None:
+    """Another cause has come to light. Nobody is told of that: the flag is the same."""
+    values = {"reason": reason, "problem": encode_problem(problem)}
+    await conn.execute(update(flags).where(flags.c.id == flag_id).values(**values))
+
+
 async def open_flag(
     conn: AsyncConnection,
     *,
     kind: FlagKind,
-    code_id: str,
+    code_id: str | None,
     access_code_id: str | None,
     device_id: str | None,
     opened_at: datetime,
@@ -70,7 +85,10 @@ async def open_flag(
     problem: Problem | None,
     now: datetime,
 ) -> str:
-    """Open a flag and put the news of it into the outbox. Its id comes back."""
+    """Open a flag and put the news of it into the outbox. Its id comes back.
+
+    ``code_id`` is ``None`` for a flag of the service itself. Raises ``RefusedByDatabase`` where one like it is open.
+    """
     flag_id = f"flag_{uuid4().hex}"
     await conn.execute(
         insert(flags).values(

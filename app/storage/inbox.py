@@ -6,7 +6,7 @@ Acked means kept (contract, section 2.1): what ``store_batch`` returned may be a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,7 +15,7 @@ from app.domain.events import Event, Unreadable, is_probe
 from app.storage.driver import Step, run
 from app.storage.engine import Database, Dialect
 from app.storage.errors import RefusedByDatabase, StorageConflict
-from app.storage.inbox_marks import mark_due, note_arrivals
+from app.storage.inbox_marks import mark_due, note_arrivals, note_brought
 from app.storage.inbox_rows import (
     REFUSED_BY_DATABASE,
     Batch,
@@ -30,9 +30,10 @@ from app.storage.inbox_rows import (
     sort_out,
 )
 from app.storage.inbox_sql import FIND_KNOWN, statements, to_json_list
+from app.storage.intake import Comparison, note_compared
 from app.storage.mentions import mention_all
 
-__all__ = ["REFUSED_BY_DATABASE", "Delivery", "Outcome", "Source", "store_batch"]
+__all__ = ["REFUSED_BY_DATABASE", "Comparison", "Delivery", "Outcome", "Source", "store_batch"]
 
 _ATTEMPTS = 5
 
@@ -45,57 +46,92 @@ class Outcome(StrEnum):
     UNREADABLE = "unreadable"
 
 
-async def store_batch(db: Database, deliveries: Sequence[Delivery], *, track_all: bool = False) -> list[Outcome]:
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What else is written in the commit of a batch."""
+
+    track_all: bool = False
+    comparison: Comparison | None = None
+
+
+_NOTHING = _Beside()
+
+
+async def store_batch(
+    db: Database, deliveries: Sequence[Delivery], comparison: Comparison | None = None, *, track_all: bool = False
+) -> list[Outcome]:
     """Store the batch in one transaction and say for each delivery, in order, what became of it. Idempotent.
 
     ``track_all`` also notes the codes that are not known yet, so that they are read and put under watch.
     An event is stored once (by ``event_id``), and only what is new is merged and marks codes due. If the database
     refuses data, each delivery gets a transaction of its own, and the refused one is kept as unreadable. Raises
     ``StorageUnavailable`` if the batch was not written or nobody knows: some of it may be there, none may be acked.
+    What the backfill's ``comparison`` proves is noted in the commit of the last delivery.
     """
-    if not deliveries:
+    if not deliveries and comparison is None:
         return []
     try:
-        return await _store_repeatedly(db, deliveries, track_all)
+        return await _store_repeatedly(db, deliveries, _Beside(track_all, comparison))
     except RefusedByDatabase:
-        return [await _store_alone(db, delivery, track_all) for delivery in deliveries]
+        return await _store_each(db, deliveries, _Beside(track_all, comparison))
 
 
-async def _store_alone(db: Database, delivery: Delivery, track_all: bool) -> Outcome:
+async def _store_each(db: Database, deliveries: Sequence[Delivery], beside: _Beside) -> list[Outcome]:
+    unfinished = replace(beside.comparison, proves=None) if beside.comparison is not None else None
+    most = [replace(beside, comparison=unfinished)] * (len(deliveries) - 1)
+    return [await _store_alone(db, each, one) for each, one in zip(deliveries, [*most, beside], strict=True)]
+
+
+async def _store_alone(db: Database, delivery: Delivery, beside: _Beside) -> Outcome:
     try:
-        outcomes = await _store_repeatedly(db, [delivery], track_all)
+        outcomes = await _store_repeatedly(db, [delivery], beside)
     except RefusedByDatabase:
         unreadable = replace(delivery, reading=Unreadable(REFUSED_BY_DATABASE))
-        outcomes = await _store_repeatedly(db, [unreadable], track_all)
+        outcomes = await _store_repeatedly(db, [unreadable], beside)
     return outcomes[0]
 
 
-async def _store_repeatedly(db: Database, deliveries: Sequence[Delivery], track_all: bool) -> list[Outcome]:
+async def _store_repeatedly(db: Database, deliveries: Sequence[Delivery], beside: _Beside) -> list[Outcome]:
     for _ in range(_ATTEMPTS - 1):
         try:
-            return await _store(db, deliveries, track_all)
+            return await _store(db, deliveries, beside)
         except StorageConflict:
             continue  # certainly not written, and whoever was in the way has got through
-    return await _store(db, deliveries, track_all)
+    return await _store(db, deliveries, beside)
 
 
-async def _store(db: Database, deliveries: Sequence[Delivery], track_all: bool = False) -> list[Outcome]:
+async def _store(db: Database, deliveries: Sequence[Delivery], beside: _Beside = _NOTHING) -> list[Outcome]:
     batch = sort_out(deliveries)
     async with db.write() as connection:
         new, steps = await _arrive(connection, db.dialect, batch)
         events = [entry.event for entry in new]
         steps += _merge(db.dialect, batch, events)
-        received_at = max(delivery.received_at for delivery in deliveries)
-        steps += await mark_due(connection, db.dialect, marks(events), received_at)
+        if deliveries:
+            received_at = max(delivery.received_at for delivery in deliveries)
+            steps += await mark_due(connection, db.dialect, marks(events), received_at)
         steps += note_arrivals(
             db.dialect,
             delivered_at=max((each.received_at for each in deliveries if _is_of_seam(each)), default=None),
             backfilled=sum(entry.source == "backfill" for entry in new),
         )
+        steps += note_brought(db.dialect, _brought_again(batch, {event.event_id for event in events}))
         await run(connection, *steps)
-        if track_all:
-            await mention_all(connection, db.dialect, living_codes(events), received_at)
+        await _write_beside(connection, db.dialect, beside, deliveries, events)
     return _outcomes(batch, {event.event_id for event in events})
+
+
+async def _write_beside(
+    connection: AsyncConnection,
+    dialect: Dialect,
+    beside: _Beside,
+    deliveries: Sequence[Delivery],
+    events: Sequence[Event],
+) -> None:
+    if beside.track_all and deliveries:
+        received_at = max(delivery.received_at for delivery in deliveries)
+        await mention_all(connection, dialect, living_codes(events), received_at)
+    if beside.comparison is not None:
+        await note_compared(connection, beside.comparison, [event.created_at for event in events])
 
 
 def _is_of_seam(delivery: Delivery) -> bool:
@@ -130,6 +166,10 @@ def _merge(dialect: Dialect, batch: Batch, events: Sequence[Event]) -> list[Step
         (known.merge_accounts, account_rows(events)),
     )
     return [bulk.of(some) for bulk, some in rows if some]
+
+
+def _brought_again(batch: Batch, new: set[str]) -> list[str]:
+    return [event_id for event_id, entry in batch.entries.items() if entry.source == "webhook" and event_id not in new]
 
 
 def _outcomes(batch: Batch, new: set[str]) -> list[Outcome]:

@@ -76,6 +76,20 @@ def _bound(dialect: Dialect, moment: datetime) -> datetime | int:
     return to_micros(moment) if dialect == "sqlite" else moment
 
 
+def note_brought(dialect: Dialect, event_ids: Sequence[str]) -> list[Step]:
+    """Webhooks brought these after all: whichever of them the backfill found first was not lost, only late."""
+    if not event_ids:
+        return []
+    return [(_brought(dialect), {"ids": bind_list(dialect, sorted(event_ids))})]
+
+
+@cache
+def _brought(dialect: Dialect) -> Statement:
+    late = one_of(dialect, "event_id", "ids")
+    text = f"UPDATE events SET source = 'webhook' WHERE {late} AND source = 'backfill'"  # noqa: S608 - no values
+    return statement_of(dialect, text)
+
+
 async def _devices_of(connection: AsyncConnection, accounts: Sequence[str]) -> Sequence[str]:
     """Locks of these accounts, for codes that were never told their account. Joined with the codes in one statement,
     PostgreSQL would expect so many that it reads the whole table."""

@@ -12,9 +12,11 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.assessment import Verdict
+from app.domain.intake import Intake
 from app.storage.counts import Count, count_all, count_on_locks
 from app.storage.durations import newest_durations, newest_durations_of
-from app.storage.tables import access_codes, intake
+from app.storage.intake import load_intake
+from app.storage.tables import access_codes
 
 ARRIVALS_WITHIN = timedelta(hours=24)
 _NOT_ON = (Verdict.MISSED, Verdict.STUCK, Verdict.FAILED, Verdict.LOST, Verdict.MISMATCHED)
@@ -29,13 +31,6 @@ class Durations:
     count: int
     p50: float | None
     p95: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Intake:
-    last_delivery_at: datetime | None
-    proven_until: datetime | None
-    backfilled: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +60,7 @@ async def summarize(conn: AsyncConnection, now: datetime) -> Summary:
         flags=await count_all(conn, "open_flags"),
         arrivals=await _arrivals(conn, now),
         seconds_to_set=percentiles(await newest_durations(conn, "set")),
-        intake=await _intake(conn),
+        intake=await load_intake(conn),
     )
 
 
@@ -106,12 +101,6 @@ def arrivals_query(now: datetime) -> Select[Any]:
     columns = access_codes.c
     soon = columns.starts_at.between(now, now + ARRIVALS_WITHIN)
     return select(columns.verdict, func.count()).where(columns.untracked_at.is_(None), soon).group_by(columns.verdict)
-
-
-async def _intake(conn: AsyncConnection) -> Intake:
-    columns = intake.c
-    row = (await conn.execute(select(columns.last_delivery_at, columns.proven_until, columns.backfilled))).first()
-    return Intake(*row) if row is not None else Intake(None, None, 0)
 
 
 def _by_verdict(counts: Sequence[Count]) -> Counts:

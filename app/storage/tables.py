@@ -357,9 +357,16 @@ intake = Table(
     Column("backfilled", Integer, nullable=False, server_default="0"),  # events that only the backfill found
     Column("lost", Integer, nullable=False, server_default="0"),  # those of them that prove that a webhook got lost
     Column("lost_at", UtcDateTime),  # when the last of them was made
+    # Lost since a comparison last found that webhooks had brought everything, and when the first of them was made
+    Column("lost_in_a_row", Integer, nullable=False, server_default="0"),
+    Column("lost_since", UtcDateTime),
     Column("compared_at", UtcDateTime),  # when the backfill last got through (our clock)
     Column("compare_failure", String),  # why it did not since
+    Column("compare_failed_at", UtcDateTime),
     Column("seam_event_at", UtcDateTime),  # the newest event that Seam was seen to have
+    # Somebody received webhooks without a break from here, until (at least) there (our clock)
+    Column("receiving_since", UtcDateTime),
+    Column("receiving_at", UtcDateTime),
     Column("first_token_printed", Boolean, nullable=False, server_default=text("false")),
     Column("key_check", LargeBinary),  # HMAC of a fixed text: notices a changed SECRET_KEY
 )

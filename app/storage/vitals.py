@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, FromClause, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.silence import Receipt
 from app.storage.tables import access_codes, alert_deliveries, alerts, intake
-from app.storage.webhooks import Receipt, list_receipts
+from app.storage.webhooks import list_receipts
 
 
 @dataclass(frozen=True, slots=True)

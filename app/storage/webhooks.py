@@ -5,13 +5,13 @@ Secrets themselves are never kept, only the labels that tell them apart.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.rotation import Hook
+from app.domain.silence import Receipt
 from app.storage import audit
 from app.storage.dialects import insert_into
 from app.storage.tables import receipts, webhooks
@@ -19,16 +19,6 @@ from app.storage.tables import receipts, webhooks
 _ACTOR = "command line"
 VERIFIED = "verified"
 REJECTED = "rejected"
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """``detail`` is the label of a secret for ``verified``, and a reason for ``rejected``."""
-
-    outcome: str
-    detail: str
-    count: int
-    last_at: datetime
 
 
 async def list_hooks(conn: AsyncConnection, url: str) -> list[Hook]:

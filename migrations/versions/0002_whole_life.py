@@ -16,9 +16,14 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("intake", sa.Column("lost", sa.Integer(), server_default="0", nullable=False))
     op.add_column("intake", sa.Column("lost_at", UtcDateTime, nullable=True))
+    op.add_column("intake", sa.Column("lost_in_a_row", sa.Integer(), server_default="0", nullable=False))
+    op.add_column("intake", sa.Column("lost_since", UtcDateTime, nullable=True))
     op.add_column("intake", sa.Column("compared_at", UtcDateTime, nullable=True))
     op.add_column("intake", sa.Column("compare_failure", sa.String(), nullable=True))
+    op.add_column("intake", sa.Column("compare_failed_at", UtcDateTime, nullable=True))
     op.add_column("intake", sa.Column("seam_event_at", UtcDateTime, nullable=True))
+    op.add_column("intake", sa.Column("receiving_since", UtcDateTime, nullable=True))
+    op.add_column("intake", sa.Column("receiving_at", UtcDateTime, nullable=True))
     op.add_column("access_codes", sa.Column("unanswered_change", Json, nullable=True))
     op.create_index(
         "ix_access_codes_replaced_by",
@@ -155,5 +160,7 @@ def downgrade() -> None:
     op.drop_table("alert_messages")
     op.drop_index("ix_access_codes_replaced_by", "access_codes")
     op.drop_column("access_codes", "unanswered_change")
-    for name in ("seam_event_at", "compare_failure", "compared_at", "lost_at", "lost"):
+    for name in ("receiving_at", "receiving_since", "seam_event_at", "compare_failed_at", "compare_failure"):
+        op.drop_column("intake", name)
+    for name in ("compared_at", "lost_since", "lost_in_a_row", "lost_at", "lost"):
         op.drop_column("intake", name)

@@ -32,6 +32,9 @@ async def test_a_summary_of_nothing_has_every_key(world: World) -> None:
         "proven_until": None,
         "gap_seconds": None,
         "backfilled": 0,
+        "lost": 0,
+        "compared_at": None,
+        "compare_failure": None,
     }
 
 

@@ -20,13 +20,13 @@ from app.doctor.seam import check_clock, check_key, check_webhook
 from app.doctor.service import check_alerts, check_intake, check_rejections, check_secrets, check_work
 from app.domain.fingerprints import Fingerprinter
 from app.domain.rotation import Hook
+from app.domain.silence import Receipt
 from app.receiver.signature import parse_secrets
 from app.seam.gateway import Gateway
 from app.seam.values import Webhook
 from app.storage.engine import open_database
 from app.storage.migrate import downgrade
 from app.storage.vitals import Backlog, IntakeVitals, Vitals
-from app.storage.webhooks import Receipt
 from tests.seam.support import html, refusal
 
 NOW = datetime(2026, 8, 3, 12, 0, tzinfo=UTC)

@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy import Table, insert, update
 
+from app.domain.silence import Receipt
 from app.storage.engine import Database
 from app.storage.tables import access_codes, alert_deliveries, alert_messages, alerts, flags, intake, receipts
 from app.storage.vitals import Backlog, IntakeVitals, Vitals, read_vitals
-from app.storage.webhooks import Receipt
 from tests.storage.arrivals import NOW, after
 from tests.storage.tracked import row
 
