@@ -24,7 +24,7 @@ class Seen:
     ``access_code_id`` and ``version`` (of its signals) are what was known before the question left: an answer to a
     question about something else is worth nothing. ``reading`` is ``None`` if the code was not read, or was looked for
     and not found too early for that to mean anything. ``end_sent_at`` is when Seam took the delete call.
-    ``name`` is what the code was called then.
+    ``asked_at`` is when the intent of then began, and ``name`` what the code was called.
     """
 
     asked: bool = False
@@ -33,6 +33,7 @@ class Seen:
     reading: Reading | None = None
     end_sent_at: datetime | None = None
     end_failure: Unread | None = None
+    asked_at: datetime | None = None
     name: str | None = None
 
     def is_about(self, case: Case) -> bool:
@@ -45,7 +46,13 @@ NOTHING_SEEN = Seen()
 def asked_about(case: Case) -> Seen:
     """The state of knowledge before Seam is asked about this code."""
     row = case.row
-    return Seen(asked=True, access_code_id=row.access_code_id, name=row.name, version=case.signals.version)
+    return Seen(
+        asked=True,
+        access_code_id=row.access_code_id,
+        version=case.signals.version,
+        asked_at=row.asked_at,
+        name=row.name,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,9 @@ def decide(case: Case, seen: Seen, policy: Policy, now: datetime, spread: Spread
     row, signals = case.row, case.signals
     if not seen.is_about(case):
         seen = NOTHING_SEEN
-    reading = seen.reading if seen.version == signals.version else None
+    # An answer may be stamped later than a change, and yet be from before it.
+    is_overtaken = seen.version != signals.version or seen.asked_at not in {None, row.asked_at}
+    reading = None if is_overtaken else seen.reading
     is_dropped = reading is not seen.reading
     reads, code, told = row.reads(), row.intent(), None
     if isinstance(reading, Unread):

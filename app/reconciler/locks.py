@@ -34,7 +34,9 @@ def locks_to_read(cases: Sequence[Case], policy: Policy, now: datetime) -> Locks
 
 
 def _starts_soon(row: CodeRow, policy: Policy, now: datetime) -> bool:
-    is_watched = row.binding == Binding.BOUND and row.untracked_at is None and row.end_asked_at is None
+    is_watched = (
+        row.binding == Binding.BOUND and row.untracked_at is None and row.end_asked_at is None and not row.is_terminal
+    )
     if not is_watched or row.is_offline or row.starts_at is None or row.device_id is None:
         return False
     return row.starts_at - policy.at_risk_before <= now < row.starts_at

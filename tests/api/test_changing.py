@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -21,6 +22,7 @@ from app.seam.errors import (
     SeamUnauthorized,
     SeamUnreached,
 )
+from app.seam.values import Answer
 from app.storage.inbox import store_batch
 from tests.api.test_acting import actions
 from tests.api.test_reading import event
@@ -278,6 +280,37 @@ class TestRefusals:
 
     async def test_a_code_that_is_not_there(self, world: World) -> None:
         assert (await change(world, "nobody", name="x")).status_code == 404
+
+
+class TestRaces:
+    async def test_a_read_from_before_the_change_neither_confirms_nor_reverts_it(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its answer comes after that of the change, and yet shows what was before it."""
+        ident = await stay(world)
+        await told(world, NewsKind.TIME_FRAME_CHANGED)  # somebody did something: Seam is asked
+        list_codes = world.seam.list_codes
+
+        async def overtaken(access_code_ids: Any) -> Any:
+            answer = await list_codes(access_code_ids)
+            monkeypatch.setattr(world.seam, "list_codes", list_codes)
+            assert (await change(world, ident, code=NEW, ends_at=LATER)).status_code == 200
+            return Answer(world.clock(), answer.value)
+
+        monkeypatch.setattr(world.seam, "list_codes", overtaken)
+        await reconcile(world, seconds=1)
+        code = await fetch(world, ident)
+        assert (code["verdict"], code["ends_at"]) == ("outdated", LATER)
+
+    async def test_two_changes_at_once_are_one_after_the_other(self, world: World) -> None:
+        ident = await stay(world)
+        answers = await asyncio.gather(change(world, ident, code=NEW), change(world, ident, ends_at=LATER))
+        assert sorted(answer.status_code for answer in answers) in ([200, 200], [200, 409])
+        for body in ({"code": NEW}, {"ends_at": LATER}):
+            assert (await change(world, ident, **body)).status_code == 200
+        code = await fetch(world, ident)
+        assert (code["verdict"], code["ends_at"]) == ("outdated", LATER)
+        assert world.seam.pins["ac-1"] == NEW
 
 
 class TestUnanswered:
