@@ -102,9 +102,9 @@ def _unanswered(failure: Exception, at: datetime | None, pins: Iterable[str]) ->
     reason = type(failure).__name__
     if isinstance(failure, _NEVER_SENT):
         detail = redact_text(str(failure), pins)[:_LONGEST_MESSAGE]
-        return SeamUnreached(f"Seam cannot be reached ({reason}: {detail}).")
+        return SeamUnreached(f"No connection to Seam ({reason}: {detail}).")
     if isinstance(failure, (TimeoutError, httpx.TimeoutException)):
-        return SeamUnanswered(f"Seam did not answer in time ({reason}).", at=at)
+        return SeamUnanswered(f"No answer in time ({reason}).", at=at)
     if isinstance(failure, httpx.TransportError):
         return SeamUnanswered(f"The connection to Seam broke ({reason}).", at=at)
     # The words of these errors quote the answer, which may hold a PIN anywhere.

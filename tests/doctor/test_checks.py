@@ -143,7 +143,7 @@ def test_the_disk_of_another_machine_is_not_looked_at() -> None:
         (refusal(401, "unauthorized", "no"), "✗", "not accepted"),
         (refusal(404, "unknown_endpoint", "no such path"), "!", "does not say"),
         (refusal(403, "forbidden", "no"), "✗", "no"),
-        (httpx.ConnectError("no route"), "✗", "cannot be reached"),
+        (httpx.ConnectError("no route"), "✗", "No connection to Seam"),
         (html(500), "✗", "500"),
     ],
 )
