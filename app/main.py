@@ -119,7 +119,9 @@ class Service:
         self._settings = settings
         self._started_at = clock()
         alerts = build_alerts(settings, db, clock, registry)
-        self._reconciler = build_reconciler(settings, db, self._gateway, clock, registry, alerts)
+        self._reconciler = build_reconciler(
+            settings, db, self._gateway, clock, registry, alerts, is_pressed=lambda: self._committer.is_pressed
+        )
         mentions = build_mentions(settings, db, self._gateway, clock, self._reconciler)
         intake = build_intake_loops(settings, db, self._gateway, clock, registry, self._reconciler)
         self._loops = build_loops(db, self._reconciler, mentions, alerts, clock, intake)
@@ -221,6 +223,7 @@ def build_reconciler(
     clock: Clock,
     registry: CollectorRegistry,
     alerts: Alerts,
+    is_pressed: Callable[[], bool] = lambda: False,
 ) -> Reconciler:
     return Reconciler(
         db=db,
@@ -228,6 +231,7 @@ def build_reconciler(
         policy=settings.policy(),
         clock=clock,
         registry=registry,
+        is_pressed=is_pressed,
         on_flags=alerts.wake,
         # Without a Seam key nothing can be fetched, so there is nothing to wait for.
         catch_up=CatchUp(clock) if gateway is not None else None,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Coroutine, Generator, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from starlette.types import Receive
 
@@ -57,6 +58,31 @@ class Upload:
         return piece
 
 
+class _Begun:
+    """A first piece that is asked for at once, and waited for (by awaiting this) only if it is not there yet."""
+
+    __slots__ = ("_running", "_waits_for", "is_there", "piece")
+
+    def __init__(self, asking: Coroutine[Any, Any, bytes | None]) -> None:
+        self._running = asking.__await__()
+        self.is_there = False
+        self.piece: bytes | None = None
+        try:
+            self._waits_for = next(self._running)
+        except StopIteration as there:
+            self.is_there, self.piece = True, there.value
+
+    def __await__(self) -> Generator[Any, Any, bytes | None]:
+        if self.is_there:
+            return self.piece
+        try:
+            yield self._waits_for
+        except BaseException:
+            self._running.close()
+            raise
+        return (yield from self._running)
+
+
 class BodyReader:
     def __init__(self, limits: BodyLimits) -> None:
         self._limits = limits
@@ -67,9 +93,13 @@ class BodyReader:
         that announces itself as larger."""
         if _announces_more_than(self._limits.body_bytes, headers):
             return Unread.TOO_LARGE
+        # Nearly all bodies are there with their headers: then nothing is waited for, and no time-out need be set up.
+        first = _Begun(upload.next_piece())
+        if first.is_there and upload.ended:
+            return self._judge(first.piece)
         try:
             async with asyncio.timeout(self._limits.body_seconds):
-                return await self._read(upload)
+                return await self._read(upload, await first)
         except TimeoutError:
             return Unread.TOO_SLOW
 
@@ -83,13 +113,14 @@ class BodyReader:
         except TimeoutError:
             return
 
-    async def _read(self, upload: Upload) -> bytes | Unread:
-        piece = await upload.next_piece()
+    async def _read(self, upload: Upload, first: bytes | None) -> bytes | Unread:
+        judged = self._judge(first)
+        return judged if upload.ended or isinstance(judged, Unread) else await self._read_on(upload, judged)
+
+    def _judge(self, piece: bytes | None) -> bytes | Unread:
         if piece is None:
             return Unread.GONE
-        if len(piece) > self._limits.body_bytes:
-            return Unread.TOO_LARGE
-        return piece if upload.ended else await self._read_on(upload, piece)
+        return Unread.TOO_LARGE if len(piece) > self._limits.body_bytes else piece
 
     async def _read_on(self, upload: Upload, first: bytes) -> bytes | Unread:
         body = bytearray(first)

@@ -41,6 +41,11 @@ class Shed(StrEnum):
     CLOSED = "closed"  # shutting down, or not started
 
 
+# Deliveries press while more than so many wait or are being committed, and for so many seconds after.
+_PRESSING = 8
+_PRESSES_FOR = 0.25
+
+
 @dataclass(frozen=True, slots=True)
 class CommitLimits:
     """``waiting`` and ``waiting_bytes`` bound what may wait for an answer, the running commit included.
@@ -84,7 +89,13 @@ class Committer:
         self._arrived = asyncio.Event()
         self._open = False
         self._task: asyncio.Task[None] | None = None
+        self._presses_until = 0.0
         metrics.queue_depth.set_function(lambda: self._held)
+
+    @property
+    def is_pressed(self) -> bool:
+        """Whether deliveries come in faster than commits are done, one by one: what can wait should give way."""
+        return self._held > _PRESSING or perf_counter() < self._presses_until
 
     def start(self) -> None:
         """Call once, inside the running loop, before the first delivery."""
@@ -159,6 +170,8 @@ class Committer:
         async with asyncio.timeout(self._limits.commit_seconds):
             outcomes = await self._store(deliveries)
         seconds = perf_counter() - started
+        if len(deliveries) > _PRESSING:
+            self._presses_until = started + seconds + _PRESSES_FOR
         if len(outcomes) != len(deliveries):
             raise RuntimeError("the inbox answered for another number of deliveries than it was given")
         self._settle(outcomes)

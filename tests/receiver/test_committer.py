@@ -72,6 +72,24 @@ async def test_a_batch_has_a_largest_size_and_keeps_the_order(station: Station) 
     assert station.inbox.kept == [f"m{number:02}" for number in range(20)]
 
 
+async def test_deliveries_press_while_many_wait_and_for_a_moment_after(station: Station) -> None:
+    """What can wait, as assessing can, gives way to them then."""
+    station.inbox.gate.clear()
+    pressed = [station.committer.is_pressed]
+    one = submit(station, delivery("m0"))
+    await until(lambda: station.waiting == 1)
+    pressed.append(station.committer.is_pressed)
+    many = submit(station, *[delivery(f"m{number}") for number in range(1, 12)])
+    await until(lambda: station.waiting == 12)
+    pressed.append(station.committer.is_pressed)
+    assert pressed == [False, False, True]
+    station.inbox.gate.set()
+    await asyncio.gather(*one, *many)
+    async with asyncio.timeout(5):
+        while station.committer.is_pressed:  # noqa: ASYNC110 - it ends by the clock
+            await asyncio.sleep(0.01)
+
+
 async def test_each_delivery_gets_its_own_outcome(station: Station) -> None:
     unreadable = Delivery("bad", NOW, 3, "digest", Unreadable("not_json"), "webhook")
     await station.committer.submit(delivery("old"))

@@ -72,6 +72,7 @@ class World:
     db: Database
     clock: Clock = field(default_factory=Clock)
     has_key: bool = True
+    is_pressed: bool = False
 
     def __post_init__(self) -> None:
         self.seam = Seam(self.clock)
@@ -86,6 +87,7 @@ class World:
             policy=POLICY,
             clock=self.clock,
             registry=CollectorRegistry(),
+            is_pressed=lambda: self.is_pressed,
         )
 
     async def run(self, **later: float) -> None:
