@@ -34,7 +34,7 @@ class Postgres:
 
 @contextmanager
 def postgres_in(folder: Path) -> Iterator[Postgres]:
-    folder.mkdir(mode=0o755)
+    folder.mkdir(mode=0o755, exist_ok=True)
     server = start_postgres(folder)
     try:
         yield Postgres(server.get_uri(database="postgres"), folder)

@@ -1,0 +1,369 @@
+"""What an event, a pass of the reconciler and an answer cost with little and with much stored.
+
+    .venv/bin/python -m benchmarks.growth [--codes 1000000] [--events 10000000] [--keep FOLDER] [--only sqlite]
+
+Small and large take turns within one run; medians and 95th percentiles of all turns are compared. Writes
+``growth.json`` and ``growth.md`` to ``benchmarks/results``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+from uuid import uuid4
+
+import httpx
+from prometheus_client import CollectorRegistry
+from sqlalchemy import update
+
+from app.api.app import create_api
+from app.domain.assessment import Policy
+from app.domain.events import Event
+from app.domain.news import News, NewsKind
+from app.reconciler.loop import Reconciler
+from app.storage.counts import fold
+from app.storage.engine import Database, open_database
+from app.storage.inbox import Delivery, Outcome, store_batch
+from app.storage.tables import access_codes
+from benchmarks.databases import Postgres, carry_out, postgres_in
+from benchmarks.growth_data import Size, build, code_id, lock_id, seam_id, verified_codes
+from tests.api.worlds import Clock, client_of, make_services
+
+_BATCH = 100
+_DUE = 1_000
+_CHANCE = random.Random(1)  # noqa: S311 - nothing secret
+
+
+@dataclass(slots=True)
+class Measured:
+    """Milliseconds of every turn, by what was measured and at which size."""
+
+    milliseconds: dict[str, dict[str, list[float]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
+    targets: dict[str, float] = field(default_factory=dict)
+
+    async def take(
+        self, what: str, size: str, target: float, work: Callable[[], Awaitable[None]], per: int = 1
+    ) -> None:
+        began = time.perf_counter()
+        await work()
+        self.milliseconds[what][size].append((time.perf_counter() - began) * 1000 / per)
+        self.targets[what] = target
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    chosen = _parser().parse_args(arguments)
+    results: dict[str, Measured] = {}
+    with _folder(chosen.keep) as folder, postgres_in_kept(folder / "postgres") as postgres:
+        for name in chosen.only:
+            urls = _databases(name, folder, postgres, chosen)
+            results[name] = asyncio.run(_measure(urls, chosen))
+    _write(results, chosen)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="benchmarks.growth", description=__doc__)
+    parser.add_argument("--codes", type=int, default=1_000_000, help="codes of the large database")
+    parser.add_argument("--events", type=int, default=10_000_000, help="events of the large database")
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--only", nargs="+", choices=["sqlite", "postgresql"], default=["sqlite", "postgresql"])
+    parser.add_argument("--keep", type=Path, help="a folder for the databases, taken again by the next run")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
+    return parser
+
+
+@contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True, mode=0o755)
+        yield keep
+        return
+    with tempfile.TemporaryDirectory(prefix="growth", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@contextmanager
+def postgres_in_kept(folder: Path) -> Iterator[Postgres]:
+    """A server on the data of the run before, if it was kept."""
+    shutil.rmtree(folder / "runtime", ignore_errors=True)
+    with postgres_in(folder) as postgres:
+        yield postgres
+
+
+def _databases(name: str, folder: Path, postgres: Postgres, chosen: argparse.Namespace) -> dict[str, tuple[str, Size]]:
+    """``{role: (url, size)}``, made where they are not there yet."""
+    sizes = {
+        "thousand": Size(1_000, 10_000),
+        "ten thousand": Size(10_000, 10_000),
+        "few events": Size(chosen.codes, 10_000),
+        "large": Size(chosen.codes, chosen.events),
+    }
+    made = folder / "made.txt"
+    known = made.read_text().split() if made.exists() else []
+    found: dict[str, tuple[str, Size]] = {}
+    for role, size in sizes.items():
+        mark = f"{name}_{size.name}"
+        url = (
+            f"sqlite:///{folder / size.name}.db"
+            if name == "sqlite"
+            else postgres.url.replace("/postgres?", f"/{size.name}?")
+        )
+        if mark not in known:
+            began = time.monotonic()
+            if name == "postgresql":
+                carry_out(postgres.url, f"DROP DATABASE IF EXISTS {size.name}")
+                postgres.create(size.name)
+            build(url, size)
+            known.append(mark)
+            with made.open("a") as file:
+                file.write(f"{mark}\n")
+            _say(f"{name}: made {size.codes} codes and {size.events} events in {time.monotonic() - began:.0f} s")
+        found[role] = (url, size)
+    return found
+
+
+async def _measure(urls: dict[str, tuple[str, Size]], chosen: argparse.Namespace) -> Measured:
+    measured = Measured()
+    dbs = {role: open_database(url) for role, (url, _) in urls.items()}
+    try:
+        sizes = {role: size for role, (_, size) in urls.items()}
+        for number in range(chosen.rounds + 1):
+            into = measured if number else Measured()  # the first round warms up
+            await _ingest(into, dbs, sizes)
+            await _passes(into, dbs, sizes)
+            await _answers(into, dbs, sizes)
+            _say(f"round {number}")
+    finally:
+        for db in dbs.values():
+            await db.close()
+    return measured
+
+
+async def _ingest(measured: Measured, dbs: dict[str, Database], sizes: dict[str, Size]) -> None:
+    for _ in range(5):
+        for role in ("few events", "large"):
+            batches = [_batch(sizes[role]) for _ in range(10)]
+
+            async def store(db: Database = dbs[role], batches: list[list[Delivery]] = batches) -> None:
+                for batch in batches:
+                    assert set(await store_batch(db, batch)) == {Outcome.STORED}
+
+            await measured.take("one event", role, 1.2, store, per=10 * _BATCH)
+    for role in ("few events", "large"):
+        while await fold(dbs[role]):
+            pass
+
+
+def _batch(size: Size) -> list[Delivery]:
+    """News of codes among the newest tenth."""
+    now = datetime.now(UTC)
+    return [_delivery(_CHANCE.randrange(size.codes - size.codes // 10, size.codes), now) for _ in range(_BATCH)]
+
+
+def _delivery(code: int, now: datetime) -> Delivery:
+    event_id = str(uuid4())
+    event = Event(
+        event_id=event_id,
+        event_type="access_code.set_on_device",
+        occurred_at=now,
+        created_at=now,
+        workspace_id="workspace",
+        access_code_id=seam_id(code),
+        device_id=lock_id(code),
+        connected_account_id="account",
+        payload=f'{{"event_id":"{event_id}","more":"{240 * "x"}"}}',
+        news=(NewsKind.SET, News(now, event_id)),
+        device_state=None,
+        account_state=None,
+    )
+    return Delivery(f"msg_{event_id}", now, 500, "key:digest", event, "webhook")
+
+
+async def _passes(measured: Measured, dbs: dict[str, Database], sizes: dict[str, Size]) -> None:
+    for role in ("ten thousand", "large"):
+        db = dbs[role]
+        await _rest(db)
+        await _make_due(db, _CHANCE.sample(verified_codes(sizes[role]), _DUE))
+        reconciler = Reconciler(
+            db=db, gateway=None, policy=Policy(), clock=lambda: datetime.now(UTC), registry=CollectorRegistry()
+        )
+
+        async def work(reconciler: Reconciler = reconciler) -> None:
+            while await reconciler.run_once():
+                pass
+
+        await measured.take("a pass with 1 000 due", role, 1.2, work)
+
+
+async def _rest(db: Database) -> None:
+    """What ingest made due is not part of the pass."""
+    later = datetime.now(UTC) + timedelta(days=1000)
+    async with db.maintain() as conn:
+        await conn.execute(update(access_codes).where(access_codes.c.due_at <= datetime.now(UTC)).values(due_at=later))
+
+
+async def _make_due(db: Database, numbers: Sequence[int]) -> None:
+    ids = [code_id(number) for number in numbers]
+    async with db.maintain() as conn:
+        await conn.execute(
+            update(access_codes)
+            .where(access_codes.c.id.in_(ids))
+            .values(due_at=datetime.now(UTC) - timedelta(seconds=1))
+        )
+
+
+async def _answers(measured: Measured, dbs: dict[str, Database], sizes: dict[str, Size]) -> None:
+    clients = {role: _client(dbs[role]) for role in ("thousand", "large")}
+    for _ in range(4):
+        for what, path in _paths().items():
+            for role, client in clients.items():
+                asked = path(sizes[role])
+
+                async def ask(client: httpx.AsyncClient = client, asked: str = asked) -> None:
+                    answer = await client.get(asked)
+                    assert answer.status_code == 200, answer.text
+
+                await measured.take(what, role, 3.0, ask)
+    for client in clients.values():
+        await client.aclose()
+
+
+def _paths() -> dict[str, Callable[[Size], str]]:
+    def some(size: Size) -> int:
+        return _CHANCE.randrange(size.codes)
+
+    soon, later = (_text(datetime.now(UTC) + timedelta(days=days)) for days in (3, 4))
+    past = _text(datetime.now(UTC) - timedelta(minutes=1))
+    codes = "/v1/access-codes"
+    fixed = {
+        "summary": "/v1/summary",
+        "codes": codes,
+        "codes: stuck": f"{codes}?verdict=stuck",
+        "codes: stuck, missed or verified": f"{codes}?verdict=stuck&verdict=missed&verdict=verified",
+        "codes: flagged": f"{codes}?flagged=true",
+        "codes: not flagged": f"{codes}?flagged=false",
+        "codes: flagged and verified (none)": f"{codes}?flagged=true&verdict=verified",
+        "codes: starting on one day": f"{codes}?starts_after={soon}&starts_before={later}",
+        "codes: q (none)": f"{codes}?q=nobody",
+        "codes: not watched (none)": f"{codes}?tracked=false",
+        "flags: open": "/v1/flags?state=open",
+        "flags: of no lock": "/v1/flags?device_id=none",
+        "events": "/v1/events",
+        "events: rare type": "/v1/events?event_type=access_code.rare",
+        "events: since a minute": f"/v1/events?since={past}",
+        "events: tracked, by backfill (none)": "/v1/events?tracked=true&source=backfill",
+        "alerts: dead (none)": "/v1/alerts?state=dead",
+        "locks": "/v1/devices",
+    }
+    return {
+        **{what: partial(_fixed, path) for what, path in fixed.items()},
+        "codes: of a lock": lambda size: f"{codes}?device_id={lock_id(some(size))}",
+        "codes: by reference": lambda size: f"{codes}?reference=reservation-{some(size)}",
+        "codes: q is an id": lambda size: f"{codes}?q={seam_id(some(size))}",
+        "a code": lambda size: f"{codes}/{code_id(some(size))}",
+        "a timeline": lambda size: f"{codes}/{code_id(some(size))}/timeline",
+        "a lock": lambda size: f"/v1/devices/{lock_id(some(size))}",
+        "events: of a code": lambda size: f"/v1/events?access_code_id={seam_id(some(size))}",
+        "events: of a lock": lambda size: f"/v1/events?device_id={lock_id(some(size))}",
+    }
+
+
+def _fixed(path: str, _: Size) -> str:
+    return path
+
+
+def _text(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class _Now(Clock):
+    def __call__(self) -> datetime:
+        return datetime.now(UTC)
+
+
+def _client(db: Database) -> httpx.AsyncClient:
+    """The API in this process, without a server in between."""
+    return client_of(create_api(make_services(db, _Now(), None)))
+
+
+def _write(results: dict[str, Measured], chosen: argparse.Namespace) -> None:
+    rows = [row for name, measured in results.items() for row in _rows(name, measured)]
+    chosen.output.mkdir(parents=True, exist_ok=True)
+    raw = {
+        "codes": chosen.codes,
+        "events": chosen.events,
+        "rounds": chosen.rounds,
+        "figures": rows,
+        "milliseconds": {name: measured.milliseconds for name, measured in results.items()},
+    }
+    (chosen.output / "growth.json").write_text(json.dumps(raw, indent=1) + "\n")
+    table = _table(rows, chosen)
+    (chosen.output / "growth.md").write_text(table)
+    print(table)
+
+
+def _rows(name: str, measured: Measured) -> Iterator[dict[str, Any]]:
+    for what, by_size in measured.milliseconds.items():
+        (_, small), (_, large) = by_size.items()
+        # Costs are compared by their median; answers, that somebody waits for, by their slowest twentieth.
+        compare = _p95 if measured.targets[what] == 3.0 else median
+        yield {
+            "database": name,
+            "what": what,
+            "compared": "p95" if compare is _p95 else "median",
+            "small": {"median": median(small), "p95": _p95(small)},
+            "large": {"median": median(large), "p95": _p95(large)},
+            "ratio": compare(large) / compare(small),
+            "target": measured.targets[what],
+        }
+
+
+def _p95(values: Sequence[float]) -> float:
+    return sorted(values)[max(0, -(-len(values) * 95 // 100) - 1)]
+
+
+def _table(rows: Sequence[dict[str, Any]], chosen: argparse.Namespace) -> str:
+    lines = [
+        "# What grows with what is stored",
+        "",
+        f"{chosen.rounds} rounds, in turns. Milliseconds, with {chosen.codes:,} codes and {chosen.events:,} events,",
+        "and with little of what matters: 10 000 events (of as many codes), 10 000 codes (a pass), 1 000 (answers).",
+        "",
+        "| database | what | little: median | p95 | much: median | p95 | ratio | target | |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        figures = [row["small"]["median"], row["small"]["p95"], row["large"]["median"], row["large"]["p95"]]
+        cells = " | ".join(f"{figure:.3g}" for figure in figures)
+        verdict = "reached" if row["ratio"] <= row["target"] else "**missed**"
+        lines.append(
+            f"| {row['database']} | {row['what']} | {cells} | {row['ratio']:.2f} ({row['compared']}) "
+            f"| ≤ {row['target']} | {verdict} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
