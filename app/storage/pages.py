@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import ColumnElement, RowMapping, Select, func, literal, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-LOOKED_AT = 10_000
+LOOKED_AT = 3_000
 T = TypeVar("T")
 Place = tuple[Any, ...]
 """The values of the columns that a list is ordered by, of one row."""
