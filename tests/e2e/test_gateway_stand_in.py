@@ -97,3 +97,15 @@ def test_what_the_stand_in_refuses_is_told_and_what_it_has_is_tracked(service: S
     tracked = service.post("/v1/access-codes/track", access_code_ids=[made["access_code_id"], "nobody"]).json()
     assert [item["id"] for item in tracked["items"]] == [made["id"]]
     assert tracked["not_found"] == ["nobody"]
+
+
+def test_what_the_stand_in_did_and_no_webhook_told_is_fetched(tmp_path: Path, database_url: str, endpoint: str) -> None:
+    access = {"SEAM_API_KEY": "seam_apikey1_token", "SEAM_ENDPOINT": endpoint, "LATCHWATCH_BACKFILL_EVERY": "1"}
+    with serving(tmp_path, database_url, port=0, **access, **LIMITS) as service:
+        made = service.post("/v1/access-codes", device_id=DEVICE, name="Ada", code=PIN).json()
+        page = service.until("/v1/events?source=backfill&event_type=access_code.created", lambda page: page["items"])
+        found = {(item["access_code_id"], item["source"]) for item in page["items"]}
+        assert (made["access_code_id"], "backfill") in found
+        ingest = service.get("/v1/summary")["ingest"]
+        assert (ingest["lost"], ingest["compare_failure"]) == (0, None)
+        assert PIN not in "".join(service.process.lines)

@@ -82,24 +82,23 @@ def test_what_happened_while_the_service_was_down_is_there_after_its_start_and_a
     tmp_path: Path, database_url: str
 ) -> None:
     """Killed, its codes set meanwhile, their webhooks lost for good, and their deadlines past at its start."""
-    limits = {**SOON, "LATCHWATCH_SET_WITHIN": "6"}
-    with ExitStack() as stack:
-        port = free_port()
-        hook = f"http://127.0.0.1:{port}/webhooks/seam"
-        arguments = ("--port", "0", "--webhook-url", hook, "--secret", SECRET, "--speed", "40")
-        sandbox = stack.enter_context(started("sandbox", *arguments, folder=tmp_path))
+    port = free_port()
+    hook = f"http://127.0.0.1:{port}/webhooks/seam"
+    arguments = ("--port", "0", "--webhook-url", hook, "--secret", SECRET, "--speed", "40")
+    with started("sandbox", *arguments, folder=tmp_path) as sandbox:
         url = sandbox.wait_for("A simulated Seam listens on").split()[5].rstrip(";")
         seam = Service(url, sandbox)
-        access = {"SEAM_API_KEY": "seam_test_key", "SEAM_ENDPOINT": url, **limits}
-        assert seam.post("/sandbox/devices/lock_slow", set_after_seconds=160).status_code == 200
-        with serving(tmp_path, database_url, port=port, **access) as service:
-            codes = [create(service, "lock_slow") for _ in range(8)]
+        access = {"SEAM_API_KEY": "seam_test_key", "SEAM_ENDPOINT": url}
+        with serving(tmp_path, database_url, port=port, **access, **SOON) as service:
+            codes = [create(service, "lock_silent") for _ in range(8)]
             settle(service, codes, "pending")
             assert seam.post("/sandbox/faults", drop=1.0).status_code == 200
             service.process.signal(signal.SIGKILL)
             service.process.wait()
+        assert seam.post("/sandbox/devices/lock_silent", behaviour="sets_at_once").status_code == 200
         until_set(seam, 8)
-        with serving(tmp_path, database_url, port=port, **access) as service:
+        hurried = {**SOON, "LATCHWATCH_SET_WITHIN": "1"}
+        with serving(tmp_path, database_url, port=port, **access, **hurried) as service:
             settle(service, codes, "verified")
             assert {tuple(verdicts_of(service, code)) for code in codes} == {("pending", "verified")}
             assert service.all("/v1/flags") == []
