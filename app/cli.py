@@ -14,6 +14,7 @@ from app.cli_alerts import alerts_group
 from app.cli_backfill import COMMANDS as BACKFILL_COMMANDS
 from app.cli_base import read_settings as _settings
 from app.cli_seam import COMMANDS as SEAM_COMMANDS
+from app.cli_upkeep import COMMANDS as UPKEEP_COMMANDS
 from app.clock import utc_now
 from app.config import Purpose, SettingsError
 from app.demo import run_demo
@@ -59,7 +60,7 @@ def main() -> None:
     """
 
 
-for _command in (*SEAM_COMMANDS, *BACKFILL_COMMANDS, alerts_group):
+for _command in (*SEAM_COMMANDS, *BACKFILL_COMMANDS, *UPKEEP_COMMANDS, alerts_group):
     main.add_command(_command)
 
 

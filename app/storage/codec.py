@@ -30,6 +30,14 @@ def decode_news(text: str) -> News:
     return news_from_json(rest, occurred_at, event_id)
 
 
+def event_id_of(text: str) -> str | None:
+    """The event that a column was taken from; ``None`` if the text is none of ours."""
+    try:
+        return _split(text)[1]
+    except ValueError:
+        return None
+
+
 def encode_state(state: State) -> str:
     """Raises ``ValueError`` like ``encode_news``."""
     return _join(state.occurred_at, state.event_id, {"value": state.value})

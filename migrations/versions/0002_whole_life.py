@@ -32,6 +32,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("replaced_by IS NOT NULL"),
         sqlite_where=sa.text("replaced_by IS NOT NULL"),
     )
+    account_news = """substr(news, 1, 10) = '{"account"'"""
+    op.create_index(
+        "ix_events_connected_account_id",
+        "events",
+        ["connected_account_id", "id"],
+        postgresql_where=sa.text(account_news),
+        sqlite_where=sa.text(account_news),
+    )
     _add_alerts()
     _add_shared()
 
@@ -144,6 +152,7 @@ def _add_shared() -> None:
 def downgrade() -> None:
     for table in ("webhooks", "mentions", "receipts", "leases"):
         op.drop_table(table)
+    op.drop_index("ix_events_connected_account_id", "events")
     op.drop_index("uq_flags_open_of_service", "flags")
     op.drop_index("ix_flags_remind_at", "flags")
     for name in ("reminders", "remind_at"):
