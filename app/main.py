@@ -34,6 +34,7 @@ from app.reconciler.catching_up import CatchUp
 from app.reconciler.counting import Counting
 from app.reconciler.loop import Reconciler
 from app.reconciler.mentions import Mentions
+from app.reconciler.retention import PASS_EVERY, Retention
 from app.seam.gateway import Gateway
 from app.server import listen, serve_http, stop_on_signals
 from app.storage.deliveries import load_backlog
@@ -91,7 +92,7 @@ async def work(settings: Settings, clock: Clock) -> None:
         mentions = build_mentions(settings, db, gateway, clock, reconciler)
         intake = build_intake_loops(settings, db, gateway, clock, registry, reconciler)
         for loops in (
-            build_loops(db, reconciler, mentions, alerts, clock, intake),
+            build_loops(db, reconciler, mentions, alerts, clock, [*intake, build_keeping(settings, db, clock)]),
             build_listening(db, Listener(db, clock, on_due=reconciler.wake), clock),
         ):
             loops.start()
@@ -124,7 +125,9 @@ class Service:
         )
         mentions = build_mentions(settings, db, self._gateway, clock, self._reconciler)
         intake = build_intake_loops(settings, db, self._gateway, clock, registry, self._reconciler)
-        self._loops = build_loops(db, self._reconciler, mentions, alerts, clock, intake)
+        self._loops = build_loops(
+            db, self._reconciler, mentions, alerts, clock, [*intake, build_keeping(settings, db, clock)]
+        )
         self.waiting = Waiting(db, settings.policy(), clock, registry)
         self._listener = Listener(db, clock, on_due=self._reconciler.wake)
         self._listening = build_listening(db, self._listener, clock)
@@ -284,6 +287,11 @@ def build_loops(
         *others,
     ]
     return Loops(loops, clock)
+
+
+def build_keeping(settings: Settings, db: Database, clock: Clock) -> Loop:
+    retention = Retention(db=db, clock=clock, keep=settings.retain_events)
+    return Loop("retention", retention.run, lambda: retention.last_pass_at, 3 * PASS_EVERY)
 
 
 def _loop_of(sender: Sender) -> Loop:

@@ -156,7 +156,9 @@ class Waiting:
                 await self._look_safely([ident])
 
     async def _look(self, idents: Sequence[str]) -> None:
-        waiters = list(dict.fromkeys(chain.from_iterable(map(self._of, idents))))
+        waiters = list(dict.fromkeys(each for ident in idents for each in self._of(ident) if not each.answer.done()))
+        if not waiters:  # answered, but not out of the table yet
+            return
         # Seam's id as well: a row that is gone was merged into another one with the same code of Seam's.
         known_by = list(dict.fromkeys(chain.from_iterable(waiter.known_by() for waiter in waiters)))
         cases = await refresh_all(self._db, known_by, self._policy, self._clock())

@@ -17,7 +17,8 @@ from app.domain.codes import Read
 from app.reconciler.decisions import NOTHING_SEEN, Decision, Seen, decide
 from app.reconciler.waits import Spread, no_spread
 from app.storage.audit import record
-from app.storage.codes import Case, find_ids, load_case, load_cases
+from app.storage.claims import look_up
+from app.storage.codes import Case, load_case, load_cases
 from app.storage.engine import Connection, Database
 from app.storage.errors import StorageConflict, StorageUnavailable
 from app.storage.mentions import mention
@@ -67,14 +68,19 @@ async def refresh(db: Database, ident: str, policy: Policy, now: datetime) -> Ca
 
 async def refresh_all(db: Database, idents: Sequence[str], policy: Policy, now: datetime) -> dict[str, Case]:
     """``refresh`` for many codes at once: ``{ident: case}``. What is not known is left out."""
-    cases = await _load_all(db, idents)
-    due = {case.row.id: NOTHING_SEEN for case in cases.values() if _is_due(case, now)}
-    if not due:
-        return cases
-    saved = await save_batch(db, due, policy, now, no_spread, keep_lease=True)
-    for code_id in saved.overtaken:
-        await assess_and_save(db, code_id, policy, now, NOTHING_SEEN)
-    return cases | await _load_all(db, [ident for ident, case in cases.items() if case.row.id in due])
+    async with db.read() as conn:
+        known = await look_up(conn, idents, now)
+    due = dict.fromkeys((code.id for code in known.values() if code.is_due), NOTHING_SEEN)
+    if due:
+        saved = await save_batch(db, due, policy, now, no_spread, keep_lease=True)
+        for code_id in saved.overtaken:
+            await assess_and_save(db, code_id, policy, now, NOTHING_SEEN)
+    async with db.read() as conn:
+        cases = {case.row.id: case for case in await load_cases(conn, sorted({code.id for code in known.values()}))}
+    found = {ident: cases[code.id] for ident, code in known.items() if code.id in cases}
+    # Merged into another row in between, which Seam's id leads to.
+    gone = [ident for ident in known if ident not in found]
+    return found | await refresh_all(db, gone, policy, now) if gone else found
 
 
 async def save_batch(
@@ -130,13 +136,6 @@ async def _save(
         # Whoever pulled it: the guest needs that code now, so it is watched too.
         await mention(conn, [backup], now)
     saved.decisions.append(decision)
-
-
-async def _load_all(db: Database, idents: Sequence[str]) -> dict[str, Case]:
-    async with db.read() as conn:
-        ids = await find_ids(conn, idents)
-        cases = {case.row.id: case for case in await load_cases(conn, sorted(set(ids.values())))}
-    return {ident: cases[code_id] for ident, code_id in ids.items() if code_id in cases}
 
 
 async def _load(db: Database, ident: str) -> Case | None:

@@ -7,6 +7,7 @@ is saved, so a process that dies loses nothing. Correctness rests on the revisio
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, or_, select, update
@@ -15,7 +16,30 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.storage.codes import due_by
 from app.storage.tables import access_codes
 
+_MANY = 500
 _due_at, _leased_until = access_codes.c.due_at, access_codes.c.leased_until
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """One code that somebody named: our id, and whether its step is due."""
+
+    id: str
+    is_due: bool
+
+
+async def look_up(conn: AsyncConnection, idents: Sequence[str], now: datetime) -> dict[str, Named]:
+    """The codes that go by these ids, ours or Seam's: ``{ident: …}``. What nobody has is left out."""
+    found: dict[str, Named] = {}
+    columns = (access_codes.c.id, access_codes.c.access_code_id, _due_at, access_codes.c.untracked_at)
+    for start in range(0, len(idents), _MANY):
+        part = idents[start : start + _MANY]
+        named = or_(access_codes.c.id.in_(part), access_codes.c.access_code_id.in_(part))
+        for row in await conn.execute(select(*columns).where(named)):
+            is_due = row.untracked_at is None and row.due_at is not None and row.due_at <= now
+            found.setdefault(row.access_code_id, Named(row.id, is_due))
+            found[row.id] = Named(row.id, is_due)
+    return {ident: found[ident] for ident in idents if ident in found}
 
 
 async def claim_due(conn: AsyncConnection, now: datetime, lease: timedelta, limit: int) -> list[str]:

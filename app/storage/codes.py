@@ -195,21 +195,6 @@ async def load_case(conn: AsyncConnection, ident: str) -> Case | None:
     return (await _cases(conn, [min(rows, key=lambda row: row.id != ident)]))[0]
 
 
-async def find_ids(conn: AsyncConnection, idents: Sequence[str]) -> dict[str, str]:
-    """Our ids of codes that are known by these, ours or Seam's: ``{ident: our id}``. What nobody has is left out."""
-    found: dict[str, str] = {}
-    for start in range(0, len(idents), _MANY):
-        part = idents[start : start + _MANY]
-        query = select(access_codes.c.id, access_codes.c.access_code_id)
-        rows = await conn.execute(
-            query.where(or_(access_codes.c.id.in_(part), access_codes.c.access_code_id.in_(part)))
-        )
-        for row in rows:
-            found.setdefault(row.access_code_id, row.id)
-            found[row.id] = row.id
-    return {ident: found[ident] for ident in idents if ident in found}
-
-
 async def load_cases(conn: AsyncConnection, ids: Sequence[str], *, lock: bool = False) -> list[Case]:
     """Many codes by our ids, sorted by id; ids without a row are left out.
 

@@ -165,8 +165,7 @@ accounts = Table(
     *[Column(facet.value, ByteString) for facet in AccountFacet],
 )
 
-ACCOUNT_NEWS = """substr(news, 1, 10) = '{"account"'"""
-"""SQL for: an account takes something from the event."""
+ACCOUNT_NEWS = """substr(news, 1, 10) = '{"account"'"""  # SQL for: an account takes something from the event
 
 # Every genuine event, once. Signals can be rebuilt from it.
 events = Table(
@@ -189,13 +188,8 @@ events = Table(
     UniqueConstraint("event_id"),
     Index("ix_events_access_code_id", "access_code_id", "id"),  # timeline
     Index("ix_events_device_id", "device_id", "id"),  # list filter
-    Index(  # rebuilding accounts; few events are about one
-        "ix_events_connected_account_id",
-        "connected_account_id",
-        "id",
-        postgresql_where=text(ACCOUNT_NEWS),
-        sqlite_where=text(ACCOUNT_NEWS),
-    ),
+    # rebuilding accounts; few events are about one
+    Index("ix_events_connected_account_id", "connected_account_id", "id", **_only(ACCOUNT_NEWS)),
 )
 
 # Signed payloads that could not be read, or that the database refused. The body itself is not kept: it may hold a PIN.
