@@ -19,10 +19,10 @@ from app.reconciler.metrics import ReconcilerMetrics
 from app.reconciler.steps import save_batch
 from app.reconciler.waits import Spread, no_spread, pause
 from app.seam.gateway import Gateway
-from app.storage.claims import claim_due, earliest_due, postpone, release
+from app.storage.claims import claim_due, earliest_due, failures_of, postpone, release
 from app.storage.codes import Case, load_cases
 from app.storage.engine import Database
-from app.storage.errors import StorageError
+from app.storage.errors import StorageError, StorageUnavailable
 from app.storage.steps import closed_by, opened_by
 
 BATCH = 100  # one list call at Seam
@@ -121,6 +121,10 @@ class Reconciler:
             return POLL_EVERY
         if wait > timedelta(0):
             return wait
+        if self._slots.locked():
+            # All units wait for Seam; the first that ends wakes this loop. It goes on looking meanwhile: it is alive,
+            # and where Seam answers late nobody may take the receiver beside it away.
+            return POLL_EVERY
         await self._slots.acquire()
         try:
             claimed, leased_until = await self._claim()
@@ -195,7 +199,7 @@ class Reconciler:
         try:
             with self._metrics.pass_seconds.time():
                 await self._step(ids, leased_until)
-        except StorageError:
+        except StorageUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a row provokes must not stop the others
             if len(ids) == 1:
@@ -242,8 +246,8 @@ class Reconciler:
     async def _postpone(self, code_id: str, error: Exception) -> None:
         """The message of an unexpected error may quote data: its kind is recorded, the trace goes nowhere."""
         async with self._db.write() as conn:
-            cases = await load_cases(conn, [code_id])
-            failures = cases[0].row.failures + 1 if cases else 1
+            # Not by loading the case: what is known of this code may be what cannot be read.
+            failures = await failures_of(conn, code_id) + 1
             now = self._clock()
             wait = pause(failures, _FIRST_POSTPONEMENT, _LONGEST_POSTPONEMENT, self._spread)
             await postpone(conn, code_id, type(error).__name__, now, now + wait)

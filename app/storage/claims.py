@@ -103,6 +103,12 @@ async def earliest_due(conn: AsyncConnection, now: datetime) -> datetime | None:
     return min((moment for moment in moments if moment is not None), default=None)
 
 
+async def failures_of(conn: AsyncConnection, code_id: str) -> int:
+    """How often in a row the step of this code did not get through; zero for one that is gone."""
+    found = await conn.execute(select(access_codes.c.failures).where(access_codes.c.id == code_id))
+    return found.scalar_one_or_none() or 0
+
+
 async def postpone(conn: AsyncConnection, code_id: str, error: str, now: datetime, until: datetime) -> None:
     """The step of this code raised ``error``: try again later, and leave the others alone."""
     await conn.execute(

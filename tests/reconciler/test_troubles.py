@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.news import NewsKind
@@ -17,7 +17,7 @@ from app.seam.errors import SeamError, SeamInvalidInput, SeamRateLimited, SeamUn
 from app.storage.engine import Database, open_database
 from app.storage.errors import StorageUnavailable
 from app.storage.inbox import store_batch
-from app.storage.tables import access_codes, alerts, flags, transitions
+from app.storage.tables import access_codes, alerts, flags, signals, transitions
 from tests.reconciler.worlds import World, seconds
 
 CODES = 200
@@ -177,6 +177,66 @@ async def test_what_makes_seams_answer_unusable_for_one_code_stops_no_other(worl
     row = (await world.case(poisoned.id)).row
     assert (row.verdict, row.postponed_error, row.failures) == ("stuck", None, 0)
     assert await world.verdicts_of(poisoned.id) == ["pending", "stuck"]
+
+
+async def test_an_answer_of_seam_that_the_database_refuses_stops_no_other(world: World) -> None:
+    poisoned, well = await world.create(), await world.create(pin="k:2")
+    await world.run()
+    world.seam.show(f"ac-{poisoned.id}", name="half a pair: \ud83d")
+    await world.run(seconds=601)
+    row = (await world.case(poisoned.id)).row
+    assert (row.verdict, row.postponed_error, row.leased_until) == ("pending", "RefusedByDatabase", None)
+    assert await world.verdict(well.id) == "stuck"
+
+
+async def test_news_that_cannot_be_read_back_stops_no_other(world: World) -> None:
+    poisoned, well = await world.create(), await world.create(pin="k:2")
+    for code in (poisoned, well):
+        await world.tell(NewsKind.SET, code.access_code_id)
+    async with world.db.write() as conn:
+        broken = update(signals).where(signals.c.access_code_id == poisoned.access_code_id)
+        await conn.execute(broken.values({NewsKind.SET.value: "never"}))
+    await world.run()
+    async with world.db.read() as conn:
+        query = select(access_codes.c.postponed_error, access_codes.c.failures)
+        postponed = tuple((await conn.execute(query.where(access_codes.c.id == poisoned.id))).one())
+    assert postponed == ("ValueError", 1)
+    assert await world.verdict(well.id) == "verified"
+
+
+async def test_the_loop_goes_on_looking_while_all_its_units_wait_for_seam(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise Seam that answers late makes the process look dead, and its receiver is taken away."""
+    monkeypatch.setattr("app.reconciler.loop._UNITS_AT_ONCE", 1)
+    entered, answered, original = asyncio.Event(), asyncio.Event(), world.seam.list_codes
+
+    async def slow(ids: Any) -> Any:
+        entered.set()
+        await answered.wait()
+        return await original(ids)
+
+    asked, told = await world.create(), await world.create(pin="k:2")
+    await world.run()
+    await world.tell(NewsKind.SET, told.access_code_id)
+    await world.run()
+    world.seam.list_codes = slow  # type: ignore[method-assign,assignment]  # Seam takes its time
+    world.clock.advance(seconds=601)
+    reconciler = world.new_reconciler()
+
+    async def has_looked_again() -> bool:
+        reconciler.wake()
+        return reconciler.last_pass_at == world.clock.now
+
+    async with running(reconciler):
+        async with asyncio.timeout(20):
+            await entered.wait()
+        await world.tell(NewsKind.REMOVED, told.access_code_id)
+        world.clock.advance(seconds=40)
+        await until(has_looked_again)
+        assert await world.verdicts_of(asked.id) == ["pending"]
+        answered.set()
+    assert await world.verdict(asked.id) == "stuck"
 
 
 async def test_waiting_for_nothing_writes_nothing(world: World) -> None:
