@@ -57,7 +57,8 @@ class Sender:
         try:
             await keep_working(f"alerts to {self.name}", self.run_once, self._woken, stop)
         finally:
-            await self._channel.aclose()
+            if stop.is_set():  # otherwise it raised, and is begun again
+                await self._channel.aclose()
 
     async def run_once(self) -> bool:
         """One bounded unit of work. False: nothing was due. Raises ``StorageError``."""

@@ -22,7 +22,7 @@ from app.domain.events import Event
 from app.reconciler.steps import refresh_all
 from app.storage.codes import Case
 from app.storage.engine import Database
-from app.storage.errors import StorageError
+from app.storage.errors import StorageUnavailable
 from app.storage.inbox import Delivery
 
 _AT_ONCE = 200  # codes of one look, which may write all of them in one transaction
@@ -144,7 +144,7 @@ class Waiting:
         """One code that raises takes no other's answer away."""
         try:
             await self._look(idents)
-        except StorageError as error:
+        except StorageUnavailable as error:
             self._postpone(idents, error)
             await asyncio.sleep(_AGAIN_SECONDS)
         except Exception as error:  # noqa: BLE001 - it goes to those who wait for this code
@@ -177,7 +177,7 @@ class Waiting:
             waiter.ident, waiter.access_code_id = ids
             self._add(waiter)
 
-    def _postpone(self, idents: Sequence[str], error: StorageError) -> None:
+    def _postpone(self, idents: Sequence[str], error: StorageUnavailable) -> None:
         _log.warning("waiting_for_storage", error=type(error).__name__, codes=len(idents))
         for waiter in tuple(chain.from_iterable(map(self._of, idents))):
             if waiter.is_over:

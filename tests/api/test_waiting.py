@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any, cast
@@ -18,11 +18,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.api.waiting import Waiting
 from app.domain.assessment import Policy
 from app.domain.news import NewsKind
-from app.reconciler.steps import refresh
+from app.reconciler.steps import refresh, refresh_all
 from app.storage.binding import adopt, bind
-from app.storage.codes import mark_due, untrack
+from app.storage.codes import Case, mark_due, untrack
 from app.storage.engine import Database
-from app.storage.errors import StorageUnavailable
+from app.storage.errors import RefusedByDatabase, StorageUnavailable
 from app.storage.inbox import store_batch
 from app.storage.tables import access_codes
 from tests.api.test_reading import event
@@ -366,3 +366,25 @@ async def test_a_code_that_cannot_be_assessed_takes_nobody_elses_answer_away(
         first, second, third = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(second, KeyError)
     assert [case.row.id for case in (first, third) if not isinstance(case, BaseException)] == ["c0000", "c0002"]
+
+
+async def test_a_code_that_the_database_refuses_takes_nobody_elses_answer_away(
+    db: Database, waiting_on: WaitingOn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await track(db, *[row(f"c{each:04}", next_check_at=NOON, asked_at=NOON) for each in range(2)])
+    waiting = waiting_on(db)
+    tasks = await wait_for_all(waiting, 2)
+
+    async def refused(known: Database, idents: Sequence[str], *args: Any) -> dict[str, Case]:
+        if "c0001" in idents:
+            raise RefusedByDatabase("the database refused the data")
+        return await refresh_all(known, idents, *args)
+
+    monkeypatch.setattr("app.api.waiting.refresh_all", refused)
+    async with db.write() as conn:
+        await untrack(conn, "c0000", NOON)
+    waiting.look_at(None)
+    async with asyncio.timeout(10):
+        first, second = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(first, Case)
+    assert isinstance(second, RefusedByDatabase)
