@@ -13,16 +13,16 @@ from datetime import datetime, timedelta
 
 from app.domain.errors import LatchwatchError
 from app.domain.rotation import Hook, Rotation, obstacles, rotation_of
+from app.domain.silence import VERIFIED, is_same_address
 from app.receiver.signature import SecretError, parse_secrets
 from app.seam.gateway import Gateway
 from app.seam.values import Webhook
 from app.storage.engine import Database
 from app.storage.errors import StorageError
+from app.storage.receipts import list_receipts
 from app.storage.webhooks import (
-    VERIFIED,
     add_hook,
     list_hooks,
-    list_receipts,
     note_deleted,
     reinstate_hook,
     retire_hook,
@@ -175,11 +175,6 @@ class Registration:
                 return False
             await add_hook(conn, new, action="webhook_registered")
             return True
-
-
-def is_same_address(one: str, other: str) -> bool:
-    """The receiver serves its path with and without a slash at the end."""
-    return one.rstrip("/") == other.rstrip("/")
 
 
 def label_of(secret: str | None) -> str | None:

@@ -7,10 +7,9 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
-from app.domain.silence import Receipt
+from app.domain.silence import VERIFIED, Receipt
 from app.storage.summary import Summary
 from app.storage.vitals import Backlog, IntakeVitals, Vitals
-from app.storage.webhooks import VERIFIED
 
 
 def status_as_json(summary: Summary, vitals: Vitals, now: datetime) -> str:

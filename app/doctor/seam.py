@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from app.config import Settings
 from app.doctor.findings import Finding, note, skipped, well, wrong
 from app.domain.event_kinds import KNOWN
-from app.registration import is_same_address
+from app.domain.silence import is_same_address
 from app.seam.errors import SeamError, SeamRefused, SeamUnauthorized, SeamUnreached
 from app.seam.gateway import Gateway
 from app.seam.values import Webhook

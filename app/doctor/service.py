@@ -8,10 +8,9 @@ from datetime import datetime, timedelta
 from app.config import Settings
 from app.doctor.findings import Finding, note, skipped, well, wrong
 from app.domain.rotation import Hook
-from app.domain.silence import Receipt
+from app.domain.silence import REJECTED, VERIFIED, Receipt
 from app.receiver.signature import Reason
 from app.storage.vitals import IntakeVitals, Vitals
-from app.storage.webhooks import REJECTED, VERIFIED
 
 _LATE = timedelta(minutes=1)
 _MISSED_ROUNDS = 3

@@ -34,9 +34,13 @@ _WRONG_SECRET = "wrong_signature"
 _CLOCK_REASONS = ("too_old", "too_new")
 
 
+VERIFIED = "verified"
+REJECTED = "rejected"
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """``outcome`` ``verified`` with the label of the secret as ``detail``, or ``rejected`` with the reason."""
+    """``outcome`` is ``VERIFIED`` with the label of the secret as ``detail``, or ``REJECTED`` with the reason."""
 
     outcome: str
     detail: str
@@ -243,8 +247,13 @@ def _ours(evidence: Evidence) -> list[Hook]:
     hooks = evidence.hooks or ()
     if evidence.public_url is None:
         return [hook for hook in hooks if _plain(hook.url).endswith(WEBHOOK_PATH)]
-    wanted = _plain(f"{evidence.public_url}{WEBHOOK_PATH}")
-    return [hook for hook in hooks if _plain(hook.url) == wanted]
+    wanted = f"{evidence.public_url}{WEBHOOK_PATH}"
+    return [hook for hook in hooks if is_same_address(hook.url, wanted)]
+
+
+def is_same_address(one: str, other: str) -> bool:
+    """Whether two URLs lead to one webhook: the receiver serves its path with and without a slash at the end."""
+    return _plain(one) == _plain(other)
 
 
 def _plain(url: str) -> str:
@@ -255,11 +264,11 @@ def _plain(url: str) -> str:
 
 
 def _rejected(silence: Silence, evidence: Evidence) -> list[Receipt]:
-    return [each for each in evidence.receipts if each.outcome == "rejected" and each.last_at >= silence.since]
+    return [each for each in evidence.receipts if each.outcome == REJECTED and each.last_at >= silence.since]
 
 
 def _last_used_secret(receipts: Iterable[Receipt]) -> str | None:
-    used = [each for each in receipts if each.outcome == "verified"]
+    used = [each for each in receipts if each.outcome == VERIFIED]
     return max(used, key=lambda each: each.last_at).detail if used else None
 
 

@@ -11,6 +11,7 @@ import structlog
 from prometheus_client import Counter
 
 from app.domain.intake import BEAT_EVERY, BEAT_LIVES
+from app.domain.silence import REJECTED, VERIFIED
 from app.receiver.metrics import ReceiverMetrics
 from app.storage.engine import Database
 from app.storage.errors import StorageError
@@ -71,7 +72,7 @@ class Receipts:
 
 
 def _counts(metrics: ReceiverMetrics) -> Iterator[tuple[tuple[str, str], int]]:
-    for outcome, counter in (("verified", metrics.verified), ("rejected", metrics.rejections)):
+    for outcome, counter in ((VERIFIED, metrics.verified), (REJECTED, metrics.rejections)):
         for label, count in _samples(counter):
             yield (outcome, label), count
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from itertools import islice
 from uuid import uuid4
 
 import structlog
@@ -29,6 +30,7 @@ _LEASE_NAME = "backfill"
 # Catching up leaves nothing out, also what Seam makes while it answers. Otherwise the youngest are left to webhooks.
 _AHEAD = timedelta(seconds=2)
 _LONGEST_PAUSE = timedelta(minutes=1)
+_AT_ONCE = 1000  # suspects of one look: PostgreSQL takes 32 767 values in one statement
 
 _log = structlog.get_logger(__name__)
 
@@ -98,7 +100,9 @@ class Backfill:
         """An event that was found early counts as lost once a webhook has had time to bring it, and did not."""
         losses = losses_within(intake, self._fetcher.seams_now(), now)
         suspects = self._fetcher.suspects
-        ripe = {event_id: made for event_id, made in suspects.items() if not may_be_lost(made, losses)}
+        ripe = dict(
+            islice(((event_id, made) for event_id, made in suspects.items() if not may_be_lost(made, losses)), _AT_ONCE)
+        )
         if not ripe:
             return
         async with self._db.write() as conn:

@@ -18,7 +18,7 @@ from app.storage.engine import Connection, Database
 from app.storage.errors import RefusedByDatabase, StorageError
 from app.storage.flags import FlagRow, close_flags, correct_flag, open_flag, open_flag_of_service
 from app.storage.intake import load_intake
-from app.storage.webhooks import list_receipts
+from app.storage.receipts import list_receipts
 
 LOOK_EVERY = timedelta(seconds=2)
 _EXAMINE_EVERY = timedelta(minutes=1)

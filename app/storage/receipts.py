@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.silence import Receipt
 from app.storage.dialects import insert_into
 from app.storage.tables import receipts
 
@@ -25,3 +27,9 @@ async def add_receipts(conn: AsyncConnection, counts: Counts, now: datetime) -> 
                 set_={"count": receipts.c.count + statement.excluded.count, "last_at": statement.excluded.last_at},
             )
         )
+
+
+async def list_receipts(conn: AsyncConnection) -> list[Receipt]:
+    """What all processes counted, the latest first."""
+    rows = await conn.execute(select(receipts).order_by(receipts.c.last_at.desc(), receipts.c.detail))
+    return [Receipt(**row) for row in rows.mappings()]

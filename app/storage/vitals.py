@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, FromClause, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.silence import Receipt
+from app.storage.receipts import list_receipts
 from app.storage.tables import access_codes, alert_deliveries, alerts, intake
-from app.storage.webhooks import list_receipts
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The webhooks that were made at Seam from here, and what the receivers say of the secrets that deliveries came under.
+"""The webhooks that were made at Seam from here.
 
 Secrets themselves are never kept, only the labels that tell them apart.
 """
@@ -11,14 +11,11 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.rotation import Hook
-from app.domain.silence import Receipt
 from app.storage import audit
 from app.storage.dialects import insert_into
-from app.storage.tables import receipts, webhooks
+from app.storage.tables import webhooks
 
 _ACTOR = "command line"
-VERIFIED = "verified"
-REJECTED = "rejected"
 
 
 async def list_hooks(conn: AsyncConnection, url: str) -> list[Hook]:
@@ -73,12 +70,6 @@ async def note_deleted(conn: AsyncConnection, webhook_id: str, now: datetime) ->
     row = deleted.first()
     if row is not None:
         await _audit(conn, now, "webhook_deleted", webhook_id, row.url)
-
-
-async def list_receipts(conn: AsyncConnection) -> list[Receipt]:
-    """What the receivers counted, the latest first. They write it down every half minute or so."""
-    rows = await conn.execute(select(receipts).order_by(receipts.c.last_at.desc(), receipts.c.detail))
-    return [Receipt(**row) for row in rows.mappings()]
 
 
 async def _audit(conn: AsyncConnection, at: datetime, action: str, webhook_id: str, url: str) -> None:

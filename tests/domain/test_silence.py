@@ -18,6 +18,7 @@ from app.domain.silence import (
     Silence,
     diagnose,
     explain,
+    is_same_address,
     silence_of,
 )
 
@@ -154,3 +155,19 @@ def test_the_words_say_what_is_wrong_and_where() -> None:
     assert "2026-08-03 11:43:20Z" in diagnose(TOTAL, WELL).message
     assert "None ever came" in diagnose(TOTAL, replace(WELL, last_delivery_at=None)).message
     assert explain(PARTIAL, diagnose(PARTIAL, WELL)).startswith("7 events in a row were brought by no webhook.")
+
+
+@pytest.mark.parametrize(
+    ("one", "is_same"),
+    [
+        ("https://latchwatch.test/webhooks/seam", True),
+        ("https://latchwatch.test/webhooks/seam/", True),
+        ("HTTPS://Latchwatch.Test/webhooks/seam", True),
+        ("https://latchwatch.test/Webhooks/Seam", False),
+        ("https://latchwatch.test/webhooks/seam?of=other", False),
+        ("http://latchwatch.test/webhooks/seam", False),
+        ("https://other.test/webhooks/seam", False),
+    ],
+)
+def test_a_webhook_is_ours_if_its_address_leads_here(one: str, is_same: bool) -> None:
+    assert is_same_address(one, f"{URL}/webhooks/seam") is is_same

@@ -237,6 +237,21 @@ class TestLostWebhooks:
         assert (await world.intake()).lost_at == world.clock.now - seconds(70)
         assert lost["event_id"] == "event-1"
 
+    async def test_many_that_were_found_early_are_counted_a_part_at_a_time(
+        self, world: IntakeWorld, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A database takes a bounded number of values in one statement."""
+        monkeypatch.setattr("app.reconciler.backfill._AT_ONCE", 2)
+        await world.live(600)
+        for number in range(5):
+            world.seam.make(SET, f"ac-{number}")
+        await world.live(50)
+        counted = []
+        for _ in range(4):
+            await world.live(10)
+            counted.append((await world.intake()).lost)
+        assert counted == [2, 4, 5, 5]
+
     async def test_what_was_made_while_we_were_down_is_not_lost(self, world: IntakeWorld) -> None:
         await world.live(120)
         for number in range(20):

@@ -10,8 +10,9 @@ from sqlalchemy import insert, select
 from app.domain.rotation import Hook
 from app.domain.silence import Receipt
 from app.storage.engine import Database
+from app.storage.receipts import list_receipts
 from app.storage.tables import audit_log, receipts
-from app.storage.webhooks import add_hook, list_hooks, list_receipts, note_deleted, reinstate_hook, retire_hook
+from app.storage.webhooks import add_hook, list_hooks, note_deleted, reinstate_hook, retire_hook
 
 NOW = datetime(2026, 8, 3, 12, 0, tzinfo=UTC)
 URL = "https://latch.example/webhooks/seam"
