@@ -52,12 +52,12 @@ def unbroken_since(intake: Intake, since: datetime, now: datetime) -> datetime:
     ``since`` on (its start, or the end of its last interruption).
 
     A word of another process that is newer shows that there was no break in between. One from before ``since`` may
-    well be the last word of a process that died.
+    well be the last word of a process that died, and one that tells of the future comes from a clock that was ahead.
     """
-    heard = intake.receiving_at
-    if intake.receiving_since is None or heard is None or heard <= since or not intake.is_received(now):
+    heard, began = intake.receiving_at, intake.receiving_since
+    if began is None or began > now or heard is None or heard <= since or not intake.is_received(now):
         return since
-    return intake.receiving_since
+    return began
 
 
 def is_caught_up(intake: Intake, since: datetime, now: datetime) -> bool:
@@ -75,8 +75,10 @@ def may_judge(intake: Intake, since: datetime, now: datetime) -> bool:
 
 
 def next_comparison(intake: Intake, since: datetime, now: datetime, every: timedelta) -> datetime:
-    """When Seam's list is to be compared with ours again: at once after a break."""
+    """When Seam's list is to be compared with ours again: at once after a break, and after a clock that was ahead."""
     if intake.compared_at is None or not is_caught_up(intake, since, now):
+        return now
+    if intake.compared_at - now > max(every, _PATIENCE):
         return now
     return intake.compared_at + (min(every, EVERY_AFTER_LOSSES) if intake.lost_in_a_row else every)
 

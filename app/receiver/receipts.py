@@ -23,7 +23,7 @@ _log = structlog.get_logger(__name__)
 
 class Receipts:
     """``since`` is from when on this process took every delivery that came, as far as it knows: its start, or the end
-    of the last time when it could not store any, or was asleep."""
+    of the last time when it could not store any, was asleep, or had its clock set."""
 
     def __init__(self, *, db: Database, metrics: ReceiverMetrics, clock: Callable[[], datetime]) -> None:
         self._db = db
@@ -64,7 +64,7 @@ class Receipts:
 
     def _notice_breaks(self, now: datetime) -> None:
         failures = _total(self._metrics.commit_failures)
-        slept = self.last_pass_at is not None and now - self.last_pass_at > BEAT_LIVES
+        slept = self.last_pass_at is not None and abs(now - self.last_pass_at) > BEAT_LIVES
         if failures > self._failures or slept:
             self.since = now
         self._failures = failures

@@ -13,7 +13,8 @@ from app.storage.errors import StorageConflict, StorageError, StorageUnavailable
 from app.storage.intake import load_intake
 
 _SLEPT = timedelta(seconds=30)
-"""The reconciler looks every second. Where it did not for so long, the machine slept or its clock was set."""
+"""The reconciler looks every second. Where it did not for so long, the machine slept or its clock was set; it may have
+been set back as well, and while it was ahead genuine webhooks looked too old."""
 
 _log = structlog.get_logger(__name__)
 
@@ -39,7 +40,7 @@ class CatchUp:
     async def is_over(self, conn: Connection) -> bool:
         """Whether codes may be judged now."""
         now = self._clock()
-        if now - self._looked_at > _SLEPT:
+        if abs(now - self._looked_at) > _SLEPT:
             self.since = now
         self._looked_at = now
         intake = await load_intake(conn)

@@ -81,9 +81,8 @@ def _losses(lost: Sequence[datetime]) -> dict[str, Any]:
 
 
 async def note_caught_up(conn: AsyncConnection, at: datetime, *, shows_life: bool) -> None:
-    """A comparison that began ``at`` (our clock) got through."""
-    values: dict[str, Any] = {"compared_at": _later(intake.c.compared_at, at), "compare_failure": None}
-    values["compare_failed_at"] = None
+    """A comparison that began ``at`` (our clock, which may have been ahead the last time) got through."""
+    values: dict[str, Any] = {"compared_at": at, "compare_failure": None, "compare_failed_at": None}
     if shows_life:
         values |= {"lost_in_a_row": 0, "lost_since": None}
     await conn.execute(update(intake).values(values))

@@ -44,6 +44,7 @@ def intake(**seconds: float | str) -> Intake:
         (intake(receiving_since=-900, receiving_at=-61), -60, -60),
         (intake(receiving_since=-900, receiving_at=-31), -60, -60),  # it went silent
         (intake(receiving_since=-900, receiving_at=-30), -60, -900),
+        (intake(receiving_since=900, receiving_at=0), -60, -60),  # by a clock that was ahead
     ],
 )
 def test_only_a_newer_word_of_others_shows_that_there_was_no_break(
@@ -84,6 +85,8 @@ def test_codes_are_judged_once_seams_list_was_compared_after_the_break_or_could_
         (intake(compared_at=-60), 540),
         (intake(compared_at=-60, lost_in_a_row=1), 0),  # each minute while webhooks get lost
         (intake(compared_at=-20, lost_in_a_row=1), 40),
+        (intake(compared_at=600), 1200),  # by a replica whose clock is ahead
+        (intake(compared_at=601), 0),  # by a clock that was ahead
     ],
 )
 def test_the_next_comparison_comes_at_once_after_a_break_and_soon_after_a_loss(known: Intake, due: float) -> None:

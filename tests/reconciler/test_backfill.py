@@ -353,6 +353,32 @@ class TestCatchingUp:
         await world.backfill.run_once()
         assert await world.reconciler._until_next() is not None
 
+    async def test_after_a_clock_that_was_ahead_it_is_compared_at_once_and_judged(self, world: IntakeWorld) -> None:
+        """While it was, genuine webhooks looked too old, and what was noted then lies in the future now."""
+        code = await world.create()
+        await world.live(60)
+        ahead = seconds(7200)
+        world.clock.advance(seconds=7200)
+        world.seam.ahead = -ahead
+        for _ in range(3):
+            await world.reconciler._until_next()
+            await world.live(10)
+        world.seam.make(SET, code.access_code_id)
+        world.clock.now -= ahead
+        world.seam.ahead = seconds(0)
+        for _ in range(4):
+            await world.reconciler._until_next()
+            await world.live(10)
+        assert await world.sources() == {"event-0": "backfill"}
+        intake = await world.intake()
+        assert intake.compared_at is not None
+        assert intake.receiving_since is not None
+        assert intake.receiving_since <= intake.compared_at <= world.clock.now
+        assert await world.reconciler._until_next() is not None
+        spans = len(world.seam.spans)
+        await world.live(60)
+        assert len(world.seam.spans) == spans, "and then as seldom as always"
+
     async def test_storage_that_was_away_makes_everybody_catch_up(self, world: IntakeWorld) -> None:
         await world.live(30)
         assert await world.reconciler._until_next() is not None
