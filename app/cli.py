@@ -136,7 +136,7 @@ def sandbox_command(
         stop = stop_on_signals()
         address = f"http://{host}:{listener.getsockname()[1]}"
         click.echo(f"A simulated Seam listens on {address}; any API key that begins with seam_ will do")
-        await serve_http(create_sandbox(settings, clock=utc_now), listener, stop)
+        await serve_http(create_sandbox(settings, clock=utc_now), listener, stop, is_dated=True)
 
     run(command())
 

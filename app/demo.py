@@ -123,7 +123,7 @@ async def _stage(port: int, folder: Path, stop: asyncio.Event) -> AsyncIterator[
     service = Service(settings, db, utc_now, create_registry())
     await service.start()
     servers = [
-        asyncio.create_task(serve_http(create_sandbox(sandbox, clock=utc_now), back, stop)),
+        asyncio.create_task(serve_http(create_sandbox(sandbox, clock=utc_now), back, stop, is_dated=True)),
         asyncio.create_task(serve_http(service.app, front, stop, on_end=service.waiting.close)),
     ]
     headers = {"Authorization": f"Bearer {token}"}

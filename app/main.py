@@ -43,6 +43,7 @@ from app.storage.errors import StorageError
 from app.storage.inbox import Delivery, store_batch
 from app.storage.migrate import SchemaState, migrate, schema_state
 from app.storage.notices import Listener
+from app.storage.probing import probe_write
 from app.storage.tokens import ensure_first_token
 from app.telemetry import create_registry
 
@@ -374,8 +375,10 @@ async def check_alerts(db: Database, now: datetime) -> list[Check]:
 async def _check_database(db: Database) -> Check:
     try:
         state = await schema_state(db)
+        if state is not SchemaState.CURRENT:
+            detail = f"its schema is {state}; run latchwatch migrate with this version"
+            return Check("database", ok=False, detail=detail)
+        await probe_write(db)
     except StorageError as error:
         return Check("database", ok=False, detail=str(error))
-    if state is not SchemaState.CURRENT:
-        return Check("database", ok=False, detail=f"its schema is {state}; run latchwatch migrate with this version")
     return Check("database", ok=True)

@@ -50,10 +50,15 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def serve_http(
-    app: ASGIApp, listener: socket.socket, stop: asyncio.Event, *, on_end: Callable[[], None] | None = None
+    app: ASGIApp,
+    listener: socket.socket,
+    stop: asyncio.Event,
+    *,
+    on_end: Callable[[], None] | None = None,
+    is_dated: bool = False,
 ) -> None:
     """Answer requests until ``stop`` is set; then finish those under way, and close ``listener``. ``on_end`` is called
-    in between, and hurries those that would take long."""
+    in between, and hurries those that would take long. ``is_dated``: the application dates its answers itself."""
     server = _Server(
         uvicorn.Config(
             app,
@@ -64,7 +69,7 @@ async def serve_http(
             log_level="warning",
             access_log=False,
             server_header=False,
-            date_header=True,
+            date_header=not is_dated,
             backlog=_BACKLOG,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_GRACE_SECONDS,

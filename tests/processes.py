@@ -11,7 +11,7 @@ import subprocess
 import sysconfig
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -76,6 +76,10 @@ class Process:
         self._popen.send_signal(with_signal)
         return self.wait()
 
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
     def signal(self, which: signal.Signals) -> None:
         self._popen.send_signal(which)
 
@@ -109,11 +113,13 @@ class Process:
 
 
 @contextmanager
-def started(*arguments: str, folder: Path, **settings: str) -> Iterator[Process]:
+def started(
+    *arguments: str, folder: Path, command: Sequence[str | Path] = (COMMAND,), **settings: str
+) -> Iterator[Process]:
     """The command under way; killed at the end if it still runs."""
     process = Process(
         subprocess.Popen(
-            [COMMAND, *arguments],
+            [*command, *arguments],
             cwd=folder,
             env=environment(**settings),
             stdin=subprocess.DEVNULL,

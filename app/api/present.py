@@ -139,7 +139,11 @@ def _signals(signals: Signals) -> schemas.SignalTimes:
 
 
 def _seam(case: Case) -> schemas.SeamFacts:
-    read = case.row.reads().last
+    try:
+        read = case.row.reads().last
+    except (LookupError, TypeError, ValueError):
+        # A row that cannot be read is postponed by the reconciler; it must not take the list that it stands in with it.
+        return schemas.SeamFacts()
     if read is None:
         return schemas.SeamFacts()
     if read.snapshot is None:

@@ -6,6 +6,8 @@ import asyncio
 import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC
+from email.utils import format_datetime
 from uuid import uuid4
 
 import httpx
@@ -125,6 +127,12 @@ def _control_endpoint(sandbox: Sandbox, handler: ControlHandler) -> Endpoint:
 
 
 def _endpoint(sandbox: Sandbox, answer: Callable[[Request], Awaitable[Json]]) -> Endpoint:
+    async def dated(request: Request) -> Response:
+        """Seam stamps its answers with its own time, and so must who stands in for it, whatever clock it was given."""
+        response = await endpoint(request)
+        response.headers["date"] = format_datetime(sandbox.read_clock().astimezone(UTC), usegmt=True)
+        return response
+
     async def endpoint(request: Request) -> Response:
         try:
             _check_client(sandbox, request)
@@ -136,7 +144,7 @@ def _endpoint(sandbox: Sandbox, answer: Callable[[Request], Awaitable[Json]]) ->
         sandbox.wake()
         return JSONResponse(body, headers={"seam-request-id": str(uuid4())})
 
-    return endpoint
+    return dated
 
 
 def _check_client(sandbox: Sandbox, request: Request) -> None:

@@ -26,7 +26,7 @@ SETTINGS = {
     "LATCHWATCH_SECRET_KEY": KEY,
     "LATCHWATCH_LOG_FORMAT": "json",
 }
-_PATIENCE_SECONDS = 45.0
+PATIENCE_SECONDS = 45.0
 
 
 def free_port() -> int:
@@ -65,7 +65,7 @@ class Service:
 
     def until(self, path: str, holds: Callable[[Any], bool]) -> Any:
         """The first answer for which ``holds``."""
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not holds(answer := self.get(path)):
             assert time.monotonic() < deadline, json.dumps(answer)
             time.sleep(0.1)
