@@ -34,7 +34,7 @@ from app.reconciler.catching_up import CatchUp
 from app.reconciler.counting import Counting
 from app.reconciler.loop import Reconciler
 from app.reconciler.mentions import Mentions
-from app.reconciler.retention import PASS_EVERY, Retention
+from app.reconciler.retention import Retention
 from app.seam.gateway import Gateway
 from app.server import listen, serve_http, stop_on_signals
 from app.storage.deliveries import load_backlog
@@ -292,7 +292,7 @@ def build_loops(
 
 def build_keeping(settings: Settings, db: Database, clock: Clock) -> Loop:
     retention = Retention(db=db, clock=clock, keep=settings.retain_events)
-    return Loop("retention", retention.run, lambda: retention.last_pass_at, 3 * PASS_EVERY)
+    return Loop("retention", retention.run, lambda: retention.last_pass_at, _SILENT_FOR)
 
 
 def _loop_of(sender: Sender) -> Loop:

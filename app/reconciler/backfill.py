@@ -63,7 +63,8 @@ class Backfill:
         self._spread = spread
         self._holder = uuid4().hex
         self._failures = 0
-        self._not_before: datetime | None = None
+        # While Seam does not answer: since when it is left alone, and until when.
+        self._left_alone: tuple[datetime, datetime] | None = None
         self.last_pass_at: datetime | None = None
 
     def ahead(self) -> timedelta:
@@ -111,8 +112,11 @@ class Backfill:
         self._fetcher.suspects = {event_id: made for event_id, made in suspects.items() if event_id not in ripe}
 
     def _is_time(self, intake: Intake, now: datetime) -> bool:
-        if self._not_before is not None and now < self._not_before:
-            return False
+        if self._left_alone is not None:
+            since, until = self._left_alone
+            # A break of our intake, or a clock that was set back, is a reason to try at once.
+            if self._catch_up.since <= since <= now < until:
+                return False
         return now >= next_comparison(intake, self._catch_up.since, now, self._every)
 
     async def _compare(self, stop: asyncio.Event) -> Found | None:
@@ -151,7 +155,7 @@ class Backfill:
         return await self._fetcher.fetch(start, -SETTLED if is_whole else _AHEAD, goes_on)
 
     async def _got_through(self, began: datetime, found: Found, before: Intake) -> None:
-        self._failures, self._not_before = 0, None
+        self._failures, self._left_alone = 0, None
         async with self._db.write() as conn:
             known = await load_intake(conn)
             await note_caught_up(conn, began, shows_life=shows_life(known, found.new))
@@ -166,12 +170,12 @@ class Backfill:
         now = self._clock()
         self._failures += 1
         wait = pause(self._failures, FIRST_RETRY, min(_LONGEST_PAUSE, max(self._every, FIRST_RETRY)), self._spread)
-        self._not_before = now + wait
+        self._left_alone = (now, now + wait)
         self._metrics.comparisons.labels("failed").inc()
         _log.warning("comparison_failed", error=type(error).__name__, failures=self._failures)
         if isinstance(error, SeamRateLimited):
             # Seam can be reached: codes go on waiting for what it made meanwhile.
-            self._not_before = now + max(wait, error.retry_after or wait)
+            self._left_alone = (now, now + max(wait, error.retry_after or wait))
             return
         async with self._db.write() as conn:
             await note_failure(conn, f"{error.title}: {error}", now)

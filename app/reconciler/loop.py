@@ -19,7 +19,7 @@ from app.reconciler.metrics import ReconcilerMetrics
 from app.reconciler.steps import save_batch
 from app.reconciler.waits import Spread, no_spread, pause
 from app.seam.gateway import Gateway
-from app.storage.claims import claim_due, earliest_due, failures_of, postpone, release
+from app.storage.claims import claim_due, decide_again, earliest_due, failures_of, postpone, release
 from app.storage.codes import Case, load_cases
 from app.storage.engine import Database
 from app.storage.errors import StorageError, StorageUnavailable
@@ -35,6 +35,7 @@ _SMALL_BATCH = 20
 _REST_FACTOR = 9
 _LONGEST_REST = timedelta(seconds=2)
 _CALLS_AT_ONCE = 8
+_SET_BACK = timedelta(seconds=30)
 _FIRST_POSTPONEMENT = timedelta(seconds=5)
 _LONGEST_POSTPONEMENT = timedelta(minutes=10)
 
@@ -176,6 +177,8 @@ class Reconciler:
         async with self._db.read() as conn:
             judges = self.catch_up is None or await self.catch_up.is_over(conn)
             moment = await earliest_due(conn, now)
+        if self.last_pass_at is not None and self.last_pass_at - now > _SET_BACK:
+            moment = await self._decide_again(now)
         self.last_pass_at = now
         self._metrics.last_pass.set(now.timestamp())
         waits = moment - now if moment is not None else POLL_EVERY
@@ -183,6 +186,12 @@ class Reconciler:
         if not judges:
             return None
         return min(max(waits, timedelta(0)), POLL_EVERY)
+
+    async def _decide_again(self, now: datetime) -> datetime:
+        _log.warning("clock_set_back", seconds=round((now - (self.last_pass_at or now)).total_seconds()))
+        async with self._db.write() as conn:
+            await decide_again(conn, now)
+        return now
 
     async def _sleep(self, wait: timedelta, stopping: asyncio.Task[bool]) -> None:
         if wait <= timedelta(0):

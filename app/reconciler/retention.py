@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import structlog
 
-from app.reconciler.waits import Spread, no_spread, pause
+from app.reconciler.waits import Spread, no_spread, pause, sleep
 from app.storage.engine import Connection, Database
 from app.storage.errors import StorageError
 from app.storage.leases import release_lease, take_lease
@@ -22,6 +22,8 @@ _LEASE = timedelta(minutes=1)
 _FROM_THE_BEGINNING_EVERY = timedelta(days=1)
 # Between two batches, so that those who wait for the database are not kept waiting by this.
 _BREATHER = timedelta(milliseconds=100)
+
+_SIGN_OF_LIFE_EVERY = timedelta(seconds=5)
 
 _Sweep = Callable[[Connection, int, datetime], Awaitable[Swept]]
 _SWEEPS: dict[str, _Sweep] = {"events": sweep_events, "unreadable": sweep_unreadable}
@@ -55,7 +57,14 @@ class Retention:
                 failures += 1
                 wait = pause(failures, timedelta(seconds=5), PASS_EVERY, self._spread)
                 _log.warning("retention_waits_for_storage", error=type(error).__name__, failures=failures)
-            await _wait(stop, wait)
+            await self._rest(wait, stop)
+
+    async def _rest(self, wait: timedelta, stop: asyncio.Event) -> None:
+        """In short steps, each of which shows that the loop is alive: also after a clock was set."""
+        steps, rest = divmod(wait, _SIGN_OF_LIFE_EVERY)
+        for step in (*[_SIGN_OF_LIFE_EVERY] * steps, rest):
+            await sleep(step, stop)
+            self.last_pass_at = self._clock()
 
     async def run_once(self) -> bool:
         """One batch of each table. ``False``: nothing more is old, or another process sees to it.
@@ -82,11 +91,3 @@ class Retention:
         for name, each in swept.items():
             if each.deleted:
                 _log.info("old_rows_deleted", table=name, count=each.deleted)
-
-
-async def _wait(stop: asyncio.Event, seconds: timedelta) -> None:
-    try:
-        async with asyncio.timeout(seconds.total_seconds()):
-            await stop.wait()
-    except TimeoutError:
-        return

@@ -109,6 +109,16 @@ async def failures_of(conn: AsyncConnection, code_id: str) -> int:
     return found.scalar_one_or_none() or 0
 
 
+async def decide_again(conn: AsyncConnection, now: datetime) -> None:
+    """The clock was set back: what was decided while it was ahead, and waits until then, is looked at now. Reads every
+    queued row, which a clock that is set back is worth."""
+    await conn.execute(
+        update(access_codes)
+        .where(_due_at > now, access_codes.c.updated_at > now)
+        .values(due_at=now, leased_until=None, updated_at=now, revision=access_codes.c.revision + 1)
+    )
+
+
 async def postpone(conn: AsyncConnection, code_id: str, error: str, now: datetime, until: datetime) -> None:
     """The step of this code raised ``error``: try again later, and leave the others alone."""
     await conn.execute(

@@ -1,12 +1,14 @@
-"""Somebody's endpoint for alerts: keeps what it was sent, proves it with svix, and can be out of order for a while."""
+"""Somebody's endpoint for alerts: keeps what it was sent, compares signatures with svix's, and can be out of order."""
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from svix.webhooks import Webhook
@@ -39,7 +41,10 @@ class AlertListener:
 
     def take(self, headers: dict[str, str], body: bytes) -> int:
         lower = {name.lower(): value for name, value in headers.items()}
-        told = Webhook(ALERT_SECRET).verify(body, lower)
+        # Svix's own check asks the true clock; here the sender's may be another one.
+        sent_at = datetime.fromtimestamp(int(lower["webhook-timestamp"]), UTC)
+        assert Webhook(ALERT_SECRET).sign(lower["webhook-id"], sent_at, body.decode()) == lower["webhook-signature"]
+        told = json.loads(body)
         with self._lock:
             if self.status != 204:
                 self.refused += 1

@@ -203,6 +203,32 @@ async def test_seam_that_cannot_be_reached_is_left_alone_for_longer_and_longer(w
     assert (await world.intake()).compare_failure is None
 
 
+@pytest.mark.parametrize("jump", [timedelta(seconds=40), -timedelta(hours=2)])
+async def test_after_a_break_seam_is_asked_at_once_however_long_it_was_to_be_left_alone(
+    world: IntakeWorld, jump: timedelta
+) -> None:
+    """The machine slept, or its clock was set back to before all that."""
+    world.seam.silence = SeamUnreached("Seam cannot be reached.")
+    for _ in range(100):
+        world.clock.advance(seconds=1)
+        await world.backfill.run_once()
+    world.seam.silence = None
+    assert await world.backfill.run_once() is None, "it is left alone"
+    world.clock.now += jump
+    async with world.db.read() as conn:
+        await world.catch_up.is_over(conn)
+    assert await world.backfill.run_once() is not None
+
+
+async def test_a_clock_that_is_set_back_does_not_keep_the_comparison_waiting(world: IntakeWorld) -> None:
+    assert await world.backfill.run_once() is not None
+    world.clock.advance(hours=-2)
+    async with world.db.read() as conn:
+        await world.catch_up.is_over(conn)
+    assert await world.backfill.run_once() is not None
+    assert await world.backfill.run_once() is None
+
+
 async def test_seam_that_asks_to_slow_down_is_waited_for_and_counts_as_reachable(world: IntakeWorld) -> None:
     world.seam.silence = SeamRateLimited("slow down", retry_after=timedelta(seconds=90))
     await world.backfill.run_once()

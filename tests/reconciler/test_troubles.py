@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
@@ -18,7 +19,8 @@ from app.storage.engine import Database, open_database
 from app.storage.errors import StorageUnavailable
 from app.storage.inbox import store_batch
 from app.storage.tables import access_codes, alerts, flags, signals, transitions
-from tests.reconciler.worlds import World, seconds
+from tests.api.worlds import NOON, Clock
+from tests.reconciler.worlds import POLICY, World, seconds
 
 CODES = 200
 
@@ -306,6 +308,33 @@ async def test_the_loop_goes_on_when_storage_that_failed_in_the_middle_is_back(w
         assert await world.verdicts_of(code.id) == []
         world.clock.advance(seconds=60)
         await until(is_judged)
+
+
+async def test_what_was_decided_under_a_clock_that_was_ahead_is_decided_again_once_it_is_right(world: World) -> None:
+    """Ahead, the deadline seems to have passed; Seam's own clock knows better, and is asked again and again."""
+    world.seam.clock = Clock()
+    code = await world.create()
+    await world.run()
+    world.clock.advance(hours=2)
+    stop = asyncio.Event()
+    running = asyncio.create_task(world.reconciler.run(stop))
+
+    async def waits_for(moment: timedelta) -> bool:
+        due_at = (await world.case(code.id)).row.due_at
+        return due_at is not None and due_at - NOON > moment
+
+    async def waits_for_its_deadline() -> bool:
+        return not await waits_for(POLICY.set_within)
+
+    await until(lambda: waits_for(timedelta(hours=2)))
+    world.clock.advance(hours=-2)
+    await until(waits_for_its_deadline)
+    stop.set()
+    await running
+    assert await world.verdicts_of(code.id) == ["pending"]
+    world.seam.clock.advance(minutes=11)
+    await world.run(minutes=11)
+    assert await world.verdicts_of(code.id) == ["pending", "stuck"]
 
 
 async def test_a_stop_waits_for_what_was_begun_and_begins_nothing(world: World) -> None:
