@@ -162,7 +162,7 @@ SETTINGS = (
         "LATCHWATCH_RETAIN_EVENTS_DAYS",
         "retain_events",
         parse_days,
-        "how many days events are kept; those that a code under watch still needs stay longer",
+        "how many days events, transitions and alerts are kept; those that a code under watch still needs stay longer",
         "400",
     ),
     Setting(

@@ -13,7 +13,14 @@ from app.reconciler.waits import Spread, no_spread, pause, sleep
 from app.storage.engine import Connection, Database
 from app.storage.errors import StorageError
 from app.storage.leases import release_lease, take_lease
-from app.storage.retention import Swept, forget_receipts, sweep_events, sweep_unreadable
+from app.storage.retention import (
+    Swept,
+    forget_receipts,
+    sweep_alerts,
+    sweep_events,
+    sweep_transitions,
+    sweep_unreadable,
+)
 
 PASS_EVERY = timedelta(minutes=10)
 _LEASE_NAME = "retention"
@@ -26,13 +33,18 @@ _BREATHER = timedelta(milliseconds=100)
 _SIGN_OF_LIFE_EVERY = timedelta(seconds=5)
 
 _Sweep = Callable[[Connection, int, datetime], Awaitable[Swept]]
-_SWEEPS: dict[str, _Sweep] = {"events": sweep_events, "unreadable": sweep_unreadable}
+_SWEEPS: dict[str, _Sweep] = {
+    "events": sweep_events,
+    "unreadable": sweep_unreadable,
+    "transitions": sweep_transitions,
+    "alerts": sweep_alerts,
+}
 
 _log = structlog.get_logger(__name__)
 
 
 class Retention:
-    """``keep`` is how long after their arrival events are kept, and what could not be read."""
+    """``keep`` is how long events are kept after their arrival, and all else that grows."""
 
     def __init__(
         self, *, db: Database, clock: Callable[[], datetime], keep: timedelta, spread: Spread = no_spread

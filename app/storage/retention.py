@@ -12,7 +12,17 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Table, and_, delete, exists, false, not_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.storage.tables import access_codes, events, receipts, unreadable
+from app.domain.alerting import AlertState, DeliveryState
+from app.storage.tables import (
+    access_codes,
+    alert_deliveries,
+    alert_messages,
+    alerts,
+    events,
+    receipts,
+    transitions,
+    unreadable,
+)
 
 AT_ONCE = 1000
 
@@ -28,16 +38,34 @@ class Swept:
 
 async def sweep_events(conn: AsyncConnection, after: int, older_than: datetime) -> Swept:
     """Delete events among the next ``AT_ONCE`` rows, but for those of codes under watch that are not terminal."""
-    open_code = and_(
-        access_codes.c.access_code_id == events.c.access_code_id,
-        not_(access_codes.c.is_terminal),
-        access_codes.c.untracked_at.is_(None),
-    )
-    return await _sweep(conn, events, after, older_than, needed=exists().where(open_code))
+    needed = _is_of_open_code(access_codes.c.access_code_id == events.c.access_code_id)
+    return await _sweep(conn, events, events.c.received_at, after, older_than, needed)
 
 
 async def sweep_unreadable(conn: AsyncConnection, after: int, older_than: datetime) -> Swept:
-    return await _sweep(conn, unreadable, after, older_than, needed=false())
+    return await _sweep(conn, unreadable, unreadable.c.received_at, after, older_than, needed=false())
+
+
+async def sweep_transitions(conn: AsyncConnection, after: int, older_than: datetime) -> Swept:
+    """The same for verdicts that codes once had."""
+    needed = _is_of_open_code(access_codes.c.id == transitions.c.code_id)
+    return await _sweep(conn, transitions, transitions.c.at, after, older_than, needed)
+
+
+async def sweep_alerts(conn: AsyncConnection, after: int, older_than: datetime) -> Swept:
+    """Alerts that nobody is to be told of any more, with the messages that told them. Their flags stay. The oldest come
+    first in an index, and none of them has to stay, so there is no place to go on from."""
+    is_over = alerts.c.state.in_((AlertState.SENT, AlertState.DEAD, AlertState.SKIPPED))
+    is_tried = exists().where(
+        alert_deliveries.c.message_id == alerts.c.message_id, alert_deliveries.c.state == DeliveryState.PENDING
+    )
+    is_old = alerts.c.created_at < older_than
+    old = select(alerts.c.id).where(is_old, is_over, not_(is_tried)).order_by(alerts.c.created_at)
+    ids = list((await conn.execute(old.limit(AT_ONCE))).scalars())
+    if ids:
+        told = await conn.execute(delete(alerts).where(alerts.c.id.in_(ids)).returning(alerts.c.message_id))
+        await _forget_messages(conn, {message_id for message_id in told.scalars() if message_id is not None})
+    return Swept(after, len(ids), is_at_end=len(ids) < AT_ONCE)
 
 
 async def forget_receipts(conn: AsyncConnection, older_than: datetime) -> None:
@@ -45,16 +73,34 @@ async def forget_receipts(conn: AsyncConnection, older_than: datetime) -> None:
     await conn.execute(delete(receipts).where(receipts.c.last_at < older_than))
 
 
+async def _forget_messages(conn: AsyncConnection, ids: set[str]) -> None:
+    """Unless one of their alerts is still there."""
+    kept = await conn.execute(select(alerts.c.message_id).where(alerts.c.message_id.in_(sorted(ids))))
+    gone = sorted(ids - set(kept.scalars()))
+    await conn.execute(delete(alert_deliveries).where(alert_deliveries.c.message_id.in_(gone)))
+    await conn.execute(delete(alert_messages).where(alert_messages.c.id.in_(gone)))
+
+
+def _is_of_open_code(is_its_code: ColumnElement[bool]) -> ColumnElement[bool]:
+    is_open = and_(not_(access_codes.c.is_terminal), access_codes.c.untracked_at.is_(None))
+    return exists().where(is_its_code, is_open)
+
+
 async def _sweep(
-    conn: AsyncConnection, table: Table, after: int, older_than: datetime, needed: ColumnElement[bool]
+    conn: AsyncConnection,
+    table: Table,
+    since: ColumnElement[datetime],
+    after: int,
+    older_than: datetime,
+    needed: ColumnElement[bool],
 ) -> Swept:
     ids = table.c.id
-    query = select(ids, table.c.received_at).where(ids > after).order_by(ids).limit(AT_ONCE)
+    query = select(ids, since.label("since")).where(ids > after).order_by(ids).limit(AT_ONCE)
     rows = (await conn.execute(query)).all()
-    old = [row.id for row in rows if row.received_at < older_than]
+    old = [row.id for row in rows if row.since < older_than]
     if not old:
         return Swept(after, 0, is_at_end=True)
     # Young rows may lie between: the rows of one batch are not numbered by their arrival, and clocks differ.
-    within = (ids > after, ids <= old[-1], table.c.received_at < older_than)
+    within = (ids > after, ids <= old[-1], since < older_than)
     deleted = await conn.execute(delete(table).where(*within, not_(needed)))
     return Swept(old[-1], deleted.rowcount, is_at_end=len(rows) < AT_ONCE)

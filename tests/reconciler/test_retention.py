@@ -18,7 +18,18 @@ from app.storage.engine import Database, open_database
 from app.storage.inbox import Delivery, store_batch
 from app.storage.leases import take_lease
 from app.storage.retention import AT_ONCE
-from app.storage.tables import events, leases, receipts, signals, unreadable
+from app.storage.tables import (
+    alert_deliveries,
+    alert_messages,
+    alerts,
+    events,
+    flags,
+    leases,
+    receipts,
+    signals,
+    transitions,
+    unreadable,
+)
 from tests.api.worlds import Clock
 from tests.storage.arrivals import NOW, code_news, delivery, event
 from tests.storage.made import rows_of
@@ -92,6 +103,54 @@ async def test_what_could_not_be_read_and_old_receipts_go_as_well(db: Database, 
     assert [each["detail"] for each in await rows_of(db, receipts)] == ["bad_signature"]
 
 
+async def test_old_transitions_go_unless_their_code_is_open(db: Database, retention: Retention) -> None:
+    await track(db, row("open", due_at=None), row("ended", is_terminal=True))
+    async with db.write() as conn:
+        for code_id, at in [("open", OLD), ("ended", OLD), ("ended", NOW)]:
+            values = {"code_id": code_id, "at": at, "to_verdict": "removed", "since": at, "reason": "It is off."}
+            await conn.execute(insert(transitions).values(**values))
+    await finish(retention)
+    assert [(each["code_id"], each["at"]) for each in await rows_of(db, transitions)] == [("open", OLD), ("ended", NOW)]
+
+
+async def test_old_alerts_go_with_their_messages_unless_they_are_still_to_be_told(
+    db: Database, retention: Retention
+) -> None:
+    """One row for each alert: its age, its state, its message with the state of its one delivery, and whether it
+    stays."""
+    table: list[tuple[str, datetime, str, tuple[str, str] | None, bool]] = [
+        ("sent", OLD, "sent", ("m1", "sent"), False),
+        ("sent with it, but young", NOW, "sent", ("m2", "sent"), True),
+        ("sent with a young one", OLD, "sent", ("m2", "sent"), False),
+        ("given up", OLD, "dead", ("m3", "dead"), False),
+        ("given up elsewhere", OLD, "dead", ("m4", "pending"), True),
+        ("on its way", OLD, "sending", ("m5", "pending"), True),
+        ("not composed", OLD, "pending", None, True),
+        ("told to nobody", OLD, "skipped", None, False),
+        ("young", NOW, "skipped", None, True),
+    ]
+    await flag_with_alerts(db, table)
+    await finish(retention)
+    assert {each["id"] for each in await rows_of(db, alerts)} == {name for name, *_, stays in table if stays}
+    left = {"m2", "m4", "m5"}
+    assert {each["id"] for each in await rows_of(db, alert_messages)} == left
+    assert {each["message_id"] for each in await rows_of(db, alert_deliveries)} == left
+
+
+async def flag_with_alerts(db: Database, table: list[tuple[str, datetime, str, tuple[str, str] | None, bool]]) -> None:
+    messages = {told: at for _, at, _, told, _ in table if told is not None}
+    flag = {"id": "flag_1", "kind": "webhook_silent", "severity": "critical", "reason": "…"}
+    async with db.write() as conn:
+        await conn.execute(insert(flags).values(**flag, opened_at=OLD, created_at=OLD))
+        for (message_id, state), at in messages.items():
+            await conn.execute(insert(alert_messages).values(id=message_id, content={}, created_at=at))
+            sent = {"message_id": message_id, "channel": "webhook", "state": state, "created_at": at}
+            await conn.execute(insert(alert_deliveries).values(**sent))
+        for name, at, state, told, _ in table:
+            alert = {"id": name, "flag_id": "flag_1", "change": "opened", "state": state, "created_at": at}
+            await conn.execute(insert(alerts).values(**alert, message_id=told[0] if told is not None else None))
+
+
 async def test_deleting_goes_on_in_batches_and_what_comes_later_is_found_by_the_next_pass(
     db: Database, retention: Retention, clock: Clock
 ) -> None:
@@ -144,8 +203,9 @@ async def test_a_pass_with_nothing_to_do_deletes_nothing_and_looks_at_one_batch(
     await store_batch(db, [arrived(event(f"e{number}"), NOW) for number in range(3)])
     with rows_fetched(db) as seen:
         assert await finish(retention) == 1
-    assert [each for each in seen if each.startswith("DELETE FROM events")] == []
-    assert len(seen) <= 6
+    deleting = {each.split()[2] for each in seen if each.startswith("DELETE")}
+    assert deleting == {"receipts", "leases"}, "few rows, whatever happens"
+    assert len(seen) <= 8, "one look at each of four tables, and what is around them"
 
 
 async def test_only_one_process_at_a_time_deletes(db: Database, retention: Retention, clock: Clock) -> None:
