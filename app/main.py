@@ -43,7 +43,7 @@ from app.storage.errors import StorageError
 from app.storage.inbox import Delivery, store_batch
 from app.storage.migrate import SchemaState, migrate, schema_state
 from app.storage.notices import Listener
-from app.storage.probing import probe_write
+from app.storage.probing import WriteProbe
 from app.storage.tokens import ensure_first_token
 from app.telemetry import create_registry
 
@@ -115,6 +115,7 @@ class Service:
 
     def __init__(self, settings: Settings, db: Database, clock: Clock, registry: CollectorRegistry) -> None:
         self._db = db
+        self._write_probe = WriteProbe(db)
         self._clock = clock
         fingerprinter = Fingerprinter(secret_key_of(settings))
         self._gateway = build_gateway(settings, fingerprinter, clock)
@@ -189,7 +190,7 @@ class Service:
 
     async def ready(self) -> list[Check]:
         """What ``/readyz`` looks at."""
-        checks = [await _check_database(self._db), *self._loops.checks()]
+        checks = [await _check_database(self._db, self._write_probe), *self._loops.checks()]
         checks += [*self._listening.checks(), *self._own_loops.checks()]
         checks += await check_alerts(self._db, self._clock())
         intake = await check_intake(self._db, self._settings, self._clock(), self._started_at)
@@ -372,13 +373,13 @@ async def check_alerts(db: Database, now: datetime) -> list[Check]:
     return [Check("alert deliveries", ok=True, detail=detail)]
 
 
-async def _check_database(db: Database) -> Check:
+async def _check_database(db: Database, write_probe: WriteProbe) -> Check:
     try:
         state = await schema_state(db)
         if state is not SchemaState.CURRENT:
             detail = f"its schema is {state}; run latchwatch migrate with this version"
             return Check("database", ok=False, detail=detail)
-        await probe_write(db)
+        await write_probe.check()
     except StorageError as error:
         return Check("database", ok=False, detail=str(error))
     return Check("database", ok=True)
