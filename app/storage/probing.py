@@ -15,8 +15,8 @@ _HOLDS_SECONDS = 2.0
 
 
 class WriteProbe:
-    """A success holds for two seconds, and who asks during a probe waits for it: anybody may ask ``/readyz``, and nobody
-    shall make it write as often as he likes."""
+    """A success holds for two seconds, and who asks during a probe waits for it: anybody may ask ``/readyz``, and must
+    not be able to make it write as often as he likes."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
