@@ -80,6 +80,6 @@ def delivery(delivery_id: str = "msg_1", *, size: int = 100, event_id: str | Non
 
 async def until(condition: Callable[[], bool]) -> None:
     """Let the loop turn until ``condition`` holds. For what is certain to happen: the test's own limit ends it."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - not every state of the code under test has an event
             await asyncio.sleep(0)

@@ -74,7 +74,7 @@ async def drain(reconciler: Reconciler) -> None:
 
 
 async def until(is_true: Callable[[], Coroutine[Any, Any, bool]]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(45):
         while True:
             if await is_true():
                 return

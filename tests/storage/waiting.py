@@ -17,7 +17,7 @@ async def until_waiting(db: Database, number: int = 1) -> None:
     """On PostgreSQL, until so many transactions wait for a lock. On SQLite writers queue anyway."""
     if db.dialect == "sqlite":
         return
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             async with db.read() as conn:
                 if (await conn.execute(_WAITING)).scalar_one() == number:
