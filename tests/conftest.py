@@ -62,6 +62,14 @@ def postgres_url(_postgres_databases: PostgresDatabases) -> Iterator[str]:
 
 
 @pytest.fixture
+def fresh_postgres_url(_postgres_databases: PostgresDatabases) -> Iterator[str]:
+    """A migrated database that no test has used before."""
+    url = _postgres_databases.create_migrated()
+    yield url
+    _postgres_databases.drop(url)
+
+
+@pytest.fixture
 def sqlite_url(tmp_path: Path, _sqlite_template: Path) -> str:
     path = tmp_path / "latchwatch.db"
     shutil.copyfile(_sqlite_template, path)
@@ -86,5 +94,15 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 async def db(database_url: str) -> AsyncIterator[Database]:
     database = open_database(database_url)
+    yield database
+    await database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def fresh_db(request: pytest.FixtureRequest) -> AsyncIterator[Database]:
+    """For tests on plans."""
+    database = open_database(
+        request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "fresh_postgres_url")
+    )
     yield database
     await database.close()

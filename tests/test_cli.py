@@ -17,7 +17,12 @@ from tests.processes import SECRET, Process, get, latchwatch, started, taken_por
 
 KEY = "0123456789abcdef" * 4
 SEAM_COMMANDS = ["register-webhook", "rotate-secret", "doctor"]
-ALL_COMMANDS = ["serve", "work", "migrate", "demo", "sandbox", "tokens", "alerts", "status", *SEAM_COMMANDS]
+UPKEEP_COMMANDS = ["backfill", "rebuild-signals"]
+ALL_COMMANDS = [
+    *("serve", "work", "migrate", "demo", "sandbox", "tokens", "alerts", "status"),
+    *SEAM_COMMANDS,
+    *UPKEEP_COMMANDS,
+]
 
 
 def serving_at(process: Process) -> str:

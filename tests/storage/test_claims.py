@@ -153,15 +153,15 @@ class Explaining:
 
 
 @pytest.mark.parametrize("statement", ["claim", "earliest"])
-async def test_the_queue_is_read_from_its_index(db: Database, statement: str) -> None:
+async def test_the_queue_is_read_from_its_index(fresh_db: Database, statement: str) -> None:
     """However many codes wait for nothing. PostgreSQL plans by what is there, so there has to be something."""
     quiet = [row(f"q{number}", due_at=after(9999 + number)) for number in range(3000)]
-    async with db.write() as conn:
+    async with fresh_db.write() as conn:
         await conn.execute(insert(access_codes), quiet)
         await conn.execute(insert(access_codes), [row("a", due_at=NOW)])
-    async with db.maintain() as conn:
+    async with fresh_db.maintain() as conn:
         await conn.execute(text("ANALYZE access_codes"))
-    async with db.write() as conn:
+    async with fresh_db.write() as conn:
         explaining = Explaining(conn)
         if statement == "claim":
             assert await claim_due(cast(AsyncConnection, explaining), NOW, LEASE, 100) == ["a"]

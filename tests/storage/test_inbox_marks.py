@@ -120,17 +120,19 @@ async def test_batches_that_concern_the_same_codes_never_wait_in_a_circle(databa
 
 
 @pytest.mark.parametrize(("devices", "accounts"), list(product([False, True], repeat=2)))
-async def test_marking_uses_indexes(db: Database, devices: bool, accounts: bool) -> None:
+async def test_marking_uses_indexes(fresh_db: Database, devices: bool, accounts: bool) -> None:
     """However many codes are tracked, only those that are concerned are touched; also by the plan that PostgreSQL keeps
     for all parameters. Of so many that reading them all is never the cheaper way, however the estimates fall."""
-    await track(db, *(row(f"{n:05}", device_id=f"d{n}", connected_account_id=f"a{n % 15_000}") for n in range(30_000)))
-    async with db.write() as connection:
+    await track(
+        fresh_db, *(row(f"{n:05}", device_id=f"d{n}", connected_account_id=f"a{n % 15_000}") for n in range(30_000))
+    )
+    async with fresh_db.write() as connection:
         await connection.execute(text("ANALYZE"))
-        plan = await explain(db, connection, devices=devices, accounts=accounts)
+        plan = await explain(fresh_db, connection, devices=devices, accounts=accounts)
     assert "uq_access_codes_access_code_id" in plan or "sqlite_autoindex_access_codes_2" in plan
     assert "Seq Scan on access_codes" not in plan
     assert "SCAN access_codes" not in plan
-    assert db.dialect == "sqlite" or "LockRows" in plan, "rows are locked in order, before any is changed"
+    assert fresh_db.dialect == "sqlite" or "LockRows" in plan, "rows are locked in order, before any is changed"
     assert ("ix_access_codes_device_id" in plan) == devices
     assert ("ix_access_codes_connected_account_id" in plan) == accounts
 

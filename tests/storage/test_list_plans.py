@@ -87,10 +87,10 @@ async def fill(db: Database) -> None:
             await conn.execute(text("ANALYZE"))
 
 
-async def test_pages_are_read_from_their_place_in_an_index(db: Database) -> None:
+async def test_pages_are_read_from_their_place_in_an_index(fresh_db: Database) -> None:
     """The first page and the next one, and how the end of what is looked at is found."""
-    await fill(db)
-    async with db.read() as conn:
+    await fill(fresh_db)
+    async with fresh_db.read() as conn:
         for listings, index, place in LISTS:
             for listing in listings:
                 for query in (listing.page(None, 50), listing.page(place, 50, place), listing.horizon(place)):
@@ -99,15 +99,15 @@ async def test_pages_are_read_from_their_place_in_an_index(db: Database) -> None
                     assert "TEMP B-TREE" not in plan
                     assert "Sort" not in plan
                 plan = await plan_of(conn, listing.page(place, 50, place))
-                assert ("Index Cond" if db.dialect == "postgresql" else "SEARCH") in plan
+                assert ("Index Cond" if fresh_db.dialect == "postgresql" else "SEARCH") in plan
 
 
-async def test_the_codes_of_a_lock_are_found_by_its_index(db: Database) -> None:
+async def test_the_codes_of_a_lock_are_found_by_its_index(fresh_db: Database) -> None:
     """They are few, so they are put in order afterwards."""
-    await fill(db)
+    await fill(fresh_db)
     (listing,) = _codes(device_id="d7", verdicts=["pending"], q="x")
     assert not listing.sift
-    async with db.read() as conn:
+    async with fresh_db.read() as conn:
         assert "ix_access_codes_device_id" in await plan_of(conn, listing.page(None, 50), may_sort=True)
 
 
@@ -116,8 +116,9 @@ async def test_the_codes_of_a_lock_are_found_by_its_index(db: Database) -> None:
     [(arrivals_query(NOW), "ix_access_codes_starts_at"), (newest_query("set"), "ix_durations_kind")],
     ids=["arrivals", "durations"],
 )
-async def test_figures_are_read_from_an_index_alone(db: Database, query: Select[Any], index: str) -> None:
-    async with db.read() as conn:
+async def test_figures_are_read_from_an_index_alone(fresh_db: Database, query: Select[Any], index: str) -> None:
+    await fill(fresh_db)
+    async with fresh_db.read() as conn:
         plan = await plan_of(conn, query)
     assert f"COVERING INDEX {index}" in plan or "Index Only Scan" in plan
     assert index in plan
