@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 
 from app.api.services import Check
+from app.reconciler.waits import pause, sleep
 
 _FIRST_PAUSE = timedelta(seconds=1)
 _LONGEST_PAUSE = timedelta(minutes=1)
@@ -68,15 +68,10 @@ class Loops:
                 failures = 1 if time() - began > _LONGEST_PAUSE.total_seconds() else failures + 1
                 self._raised[loop.name] = type(error).__name__
                 _log.error("loop_raised", loop=loop.name, error=type(error).__name__, failures=failures)
-                await self._rest(min(self._first_pause * (1 << min(failures - 1, 10)), _LONGEST_PAUSE))
+                await sleep(pause(failures, self._first_pause, _LONGEST_PAUSE), self._stop)
                 del self._raised[loop.name]
             else:
                 return
-
-    async def _rest(self, pause: timedelta) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(pause.total_seconds()):
-                await self._stop.wait()
 
     def _check(self, loop: Loop) -> Check:
         task = self._tasks.get(loop.name)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import structlog
 
+from app.reconciler.waits import sleep
 from app.storage.counts import fold
 from app.storage.engine import Database
 from app.storage.errors import StorageError
@@ -31,8 +31,7 @@ class Counting:
         while not stop.is_set():
             if await self._fold():
                 continue
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), FOLD_EVERY.total_seconds())
+            await sleep(FOLD_EVERY, stop)
 
     async def _fold(self) -> bool:
         try:

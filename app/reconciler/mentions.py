@@ -10,7 +10,7 @@ import structlog
 
 from app.domain.codes import Read
 from app.reconciler.reading import Reading, Unread, read_codes
-from app.reconciler.waits import FIRST_RETRY, Spread, no_spread, pause
+from app.reconciler.waits import FIRST_RETRY, Spread, no_spread, pause, sleep
 from app.seam.gateway import IDS_PER_CALL, Gateway
 from app.storage.audit import record
 from app.storage.binding import held_codes
@@ -70,7 +70,7 @@ class Mentions:
                 failures += 1
                 wait = pause(failures, POLL_EVERY, _LONGEST_WAIT_FOR_STORAGE, self._spread)
                 _log.warning("mentions_wait_for_storage", error=type(error).__name__, failures=failures)
-            await _wait(stop, wait)
+            await sleep(wait, stop)
 
     async def run_once(self) -> bool:
         """One call's worth of codes. False: nothing was due, or Seam cannot be asked. Raises ``StorageError``."""
@@ -139,13 +139,3 @@ class Mentions:
     def _pause(self, failures: int, reading: Unread | None) -> timedelta:
         wait = pause(failures + 1, FIRST_RETRY, _LONGEST_POSTPONEMENT, self._spread)
         return max(wait, reading.retry_after or wait) if reading is not None else wait
-
-
-async def _wait(stop: asyncio.Event, wait: timedelta) -> None:
-    if wait <= timedelta(0):
-        return
-    try:
-        async with asyncio.timeout(wait.total_seconds()):
-            await stop.wait()
-    except TimeoutError:
-        pass
