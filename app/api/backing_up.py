@@ -50,7 +50,7 @@ async def pull_backup(services: Services, principal: Principal, ident: str) -> B
     Must not be cancelled half-way: run it by ``Background.complete``.
     """
     gateway = gateway_of(services)
-    case = found(await refresh(services.db, ident, services.policy, services.clock()))
+    case = found(await refresh(services.db, ident, services.policy, services.clock))
     if case.row.replaced_by is not None:
         return await _hand_out(services, principal, gateway, case, case.row.replaced_by)
     _refuse(case)
@@ -166,5 +166,5 @@ async def _record(services: Services, principal: Principal, case: Case, snapshot
         return await change_own(conn, replaced, linked, now)
 
     await write(services, case.row.id, step)
-    await refresh(services.db, case.row.id, services.policy, now)
+    await refresh(services.db, case.row.id, services.policy, services.clock)
     return await settled(services, made.id if made is not None else snapshot.access_code_id)

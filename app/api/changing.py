@@ -58,7 +58,7 @@ async def change_code(services: Services, principal: Principal, ident: str, body
     Must not be cancelled half-way: run it by ``Background.complete``.
     """
     # What may be changed hangs on the verdict, which news may have overtaken.
-    await refresh(services.db, ident, services.policy, services.clock())
+    await refresh(services.db, ident, services.policy, services.clock)
     case, change = await _open(services, principal, ident, body)
     if change == Change():
         return Changed(CHANGED, await settled(services, case.row.id))
@@ -90,7 +90,7 @@ async def write(services: Services, ident: str, step: Write) -> Case:
 
 
 async def settled(services: Services, code_id: str) -> Case:
-    case = found(await refresh(services.db, code_id, services.policy, services.clock()))
+    case = found(await refresh(services.db, code_id, services.policy, services.clock))
     services.wake()
     return case
 

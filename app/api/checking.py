@@ -32,7 +32,7 @@ async def check_code(services: Services, principal: Principal, ident: str) -> tu
         problem = None
     except SeamError as error:
         seen, problem = replace(asked_about(case), reading=unread(error)), _problem(error)
-    await assess_and_save(services.db, case.row.id, services.policy, services.clock(), seen)
+    await assess_and_save(services.db, case.row.id, services.policy, services.clock, seen)
     services.wake()
     await _note(services, principal, case)
     return await stored_case(services, case.row.id), problem

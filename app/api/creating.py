@@ -312,7 +312,7 @@ async def _let_go(attempt: _Attempt) -> None:
 
 async def _assess(attempt: _Attempt) -> None:
     services = attempt.services
-    await refresh(services.db, attempt.row.id, services.policy, services.clock())
+    await refresh(services.db, attempt.row.id, services.policy, services.clock)
     services.wake()
 
 

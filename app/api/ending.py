@@ -27,7 +27,7 @@ async def end_code(services: Services, principal: Principal, ident: str) -> Case
             await ask_end(conn, code_id, now)
             await audit.record(conn, at=now, actor=principal.name, action="end_asked", code_id=code_id)
             log.info("end_asked", code_id=code_id)
-    ended = found(await refresh(services.db, code_id, services.policy, now))
+    ended = found(await refresh(services.db, code_id, services.policy, services.clock))
     services.wake()
     return ended
 

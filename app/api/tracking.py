@@ -81,4 +81,4 @@ async def _adopt(
         await know_device(conn, snapshot.device_id)
         details = {"reference": reference, "is_new": is_new}
         await audit.record(conn, at=now, actor=principal.name, action="code_tracked", code_id=row.id, details=details)
-    return found(await refresh(services.db, row.id, services.policy, now))
+    return found(await refresh(services.db, row.id, services.policy, services.clock))

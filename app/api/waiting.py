@@ -161,7 +161,7 @@ class Waiting:
             return
         # Seam's id as well: a row that is gone was merged into another one with the same code of Seam's.
         known_by = list(dict.fromkeys(chain.from_iterable(waiter.known_by() for waiter in waiters)))
-        cases = await refresh_all(self._db, known_by, self._policy, self._clock())
+        cases = await refresh_all(self._db, known_by, self._policy, self._clock)
         for waiter in waiters:
             case = cases.get(waiter.ident) or cases.get(waiter.access_code_id or waiter.ident)
             if case is None or waiter.is_over or _is_done(case):

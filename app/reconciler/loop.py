@@ -245,7 +245,7 @@ class Reconciler:
     async def _save(self, seen: dict[str, Seen], leased_until: datetime) -> None:
         if not seen:
             return
-        saved = await save_batch(self._db, seen, self._policy, self._clock(), self._spread)
+        saved = await save_batch(self._db, seen, self._policy, self._clock, self._spread)
         self._count(saved.decisions)
         self._metrics.steps.labels("overtaken").inc(len(saved.overtaken))
         if saved.overtaken:

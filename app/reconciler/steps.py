@@ -5,7 +5,7 @@ A decision that somebody overtook (the revision moved) is dropped and taken agai
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -29,6 +29,8 @@ from app.storage.timeline import READ_ACTION
 ACTOR = "latchwatch"
 _ATTEMPTS = 20
 
+Clock = Callable[[], datetime]
+
 _log = structlog.get_logger(__name__)
 
 
@@ -41,53 +43,53 @@ class Saved:
 
 
 async def assess_and_save(
-    db: Database, code_id: str, policy: Policy, now: datetime, seen: Seen, spread: Spread = no_spread
+    db: Database, code_id: str, policy: Policy, clock: Clock, seen: Seen, spread: Spread = no_spread
 ) -> Decision | None:
     """Take one step of one code, with what was seen of it at Seam. ``None``: it is not watched (any more).
 
     Raises ``StorageUnavailable``.
     """
     for _ in range(_ATTEMPTS):
-        saved = await save_batch(db, {code_id: seen}, policy, now, spread, waits=True, keep_lease=not seen.asked)
+        saved = await save_batch(db, {code_id: seen}, policy, clock, spread, waits=True, keep_lease=not seen.asked)
         if not saved.overtaken:
             return next(iter(saved.decisions), None)
     raise StorageUnavailable(f"the code {code_id} changed faster than it could be assessed; ask again")
 
 
-async def refresh(db: Database, ident: str, policy: Policy, now: datetime) -> Case | None:
+async def refresh(db: Database, ident: str, policy: Policy, clock: Clock) -> Case | None:
     """One code as it is now. If it is due, its step is taken first, without calling Seam. ``ident`` is ours or Seam's.
 
     A lease that a process works under stays: what it is asking Seam is still wanted.
     """
     case = await _load(db, ident)
-    if case is None or not _is_due(case, now):
+    if case is None or not _is_due(case, clock()):
         return case
-    await assess_and_save(db, case.row.id, policy, now, NOTHING_SEEN)
+    await assess_and_save(db, case.row.id, policy, clock, NOTHING_SEEN)
     return await _load(db, case.row.id)
 
 
-async def refresh_all(db: Database, idents: Sequence[str], policy: Policy, now: datetime) -> dict[str, Case]:
+async def refresh_all(db: Database, idents: Sequence[str], policy: Policy, clock: Clock) -> dict[str, Case]:
     """``refresh`` for many codes at once: ``{ident: case}``. What is not known is left out."""
     async with db.read() as conn:
-        known = await look_up(conn, idents, now)
+        known = await look_up(conn, idents, clock())
     due = dict.fromkeys((code.id for code in known.values() if code.is_due), NOTHING_SEEN)
     if due:
-        saved = await save_batch(db, due, policy, now, no_spread, keep_lease=True)
+        saved = await save_batch(db, due, policy, clock, no_spread, keep_lease=True)
         for code_id in saved.overtaken:
-            await assess_and_save(db, code_id, policy, now, NOTHING_SEEN)
+            await assess_and_save(db, code_id, policy, clock, NOTHING_SEEN)
     async with db.read() as conn:
         cases = {case.row.id: case for case in await load_cases(conn, sorted({code.id for code in known.values()}))}
     found = {ident: cases[code.id] for ident, code in known.items() if code.id in cases}
     # Merged into another row in between, which Seam's id leads to.
     gone = [ident for ident in known if ident not in found]
-    return found | await refresh_all(db, gone, policy, now) if gone else found
+    return found | await refresh_all(db, gone, policy, clock) if gone else found
 
 
 async def save_batch(
     db: Database,
     seen: Mapping[str, Seen],
     policy: Policy,
-    now: datetime,
+    clock: Clock,
     spread: Spread,
     *,
     waits: bool = False,
@@ -102,6 +104,8 @@ async def save_batch(
     try:
         async with db.write() as conn:
             cases = await load_cases(conn, sorted(seen), lock=not waits)
+            # Not before: whoever saved one of them until here had read the clock earlier, and time must not run back.
+            now = clock()
             for case in cases:
                 await _save(conn, case, decide(case, seen[case.row.id], policy, now, spread), now, keep_lease, saved)
             await announce(conn, [each.case.row.id for each in saved.decisions if _is_news(each)])

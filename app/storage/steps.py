@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import ScalarSelect, func, insert, literal, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.assessment import Assessment, FlagKind, Verdict
@@ -15,6 +15,7 @@ from app.storage.codes import Case, CodeRow, read_columns
 from app.storage.durations import note_duration
 from app.storage.flags import FlagRow, close_flags, open_flag
 from app.storage.tables import access_codes, flags, transitions
+from app.storage.types import UtcDateTime
 from app.storage.values import encode_problem
 
 
@@ -153,10 +154,22 @@ async def _note_transition(conn: AsyncConnection, row: CodeRow, assessment: Asse
     await conn.execute(
         insert(transitions).values(
             code_id=row.id,
-            at=now,
+            at=_not_before_the_last(row.id, now),
             from_verdict=row.verdict if row.was_assessed else None,
             to_verdict=assessment.verdict.value,
             since=assessment.since,
             reason=assessment.reason,
         )
     )
+
+
+def _not_before_the_last(code_id: str, now: datetime) -> ScalarSelect[datetime]:
+    """``now``, or the time of the code's last transition if that is later.
+
+    The clocks of replicas differ, and one may be set back; a code's story is told in the order in which it was saved.
+    """
+    moments = union_all(
+        select(literal(now, UtcDateTime()).label("at")),
+        select(transitions.c.at).where(transitions.c.code_id == code_id),
+    ).subquery()
+    return select(func.max(moments.c.at)).scalar_subquery()

@@ -119,7 +119,7 @@ async def test_a_verdict_that_the_reconciler_finds_is_the_answer(world: World) -
     task = await start_waiting(world, made["id"])
     world.clock.advance(seconds=1)
     await store_batch(world.db, [event(NewsKind.SET, "ac-1", "e1", world.clock())])
-    await refresh(world.db, made["id"], Policy(), world.clock())
+    await refresh(world.db, made["id"], Policy(), world.clock)
     assert (await answer_of(task))["verdict"] == "verified"
 
 
@@ -166,7 +166,7 @@ async def test_a_code_that_gets_its_id_at_seam_while_somebody_waits_is_followed(
     task = await start_waiting(world, requested.id)
     async with world.db.write() as conn:
         await bind(conn, requested.id, snapshot(), NOON, world.clock())
-    await refresh(world.db, requested.id, Policy(), world.clock())
+    await refresh(world.db, requested.id, Policy(), world.clock)
     await world.services.waiting.drain()
     assert not task.done()
     await tell(world, NewsKind.SET, "ac")

@@ -31,7 +31,7 @@ async def test_a_code_that_is_not_due_is_answered_as_it_is_stored(world: World) 
     code = await world.create()
     await world.run()
     before = (await world.case(code.id)).row
-    case = await refresh(world.db, code.id, POLICY, world.clock.now)
+    case = await refresh(world.db, code.id, POLICY, world.clock)
     assert case is not None
     assert case.row == before
 
@@ -46,12 +46,12 @@ async def test_a_code_is_refreshed_by_either_id(world: World, *, by_seams_id: bo
 
 
 async def test_nobody_and_the_untracked_are_not_refreshed(world: World) -> None:
-    assert await refresh(world.db, "code_none", POLICY, world.clock.now) is None
+    assert await refresh(world.db, "code_none", POLICY, world.clock) is None
     code = await world.create()
     async with world.db.write() as conn:
         await untrack(conn, code.id, world.clock.now)
     assert await world.seen(code.id) == "requested"
-    assert await assess_and_save(world.db, code.id, POLICY, world.clock.now, NOTHING_SEEN) is None
+    assert await assess_and_save(world.db, code.id, POLICY, world.clock, NOTHING_SEEN) is None
 
 
 async def test_a_refresh_leaves_the_lease_of_a_process_that_is_asking_seam(world: World) -> None:
@@ -74,7 +74,7 @@ async def test_what_was_seen_at_seam_while_somebody_refreshed_still_counts(world
     world.clock.advance(seconds=601)
     read = Read(world.clock.now, world.seam.codes[f"ac-{code.id}"])
     decision = await assess_and_save(
-        world.db, code.id, POLICY, world.clock.now, type(seen)(True, seen.access_code_id, seen.version, read)
+        world.db, code.id, POLICY, world.clock, type(seen)(True, seen.access_code_id, seen.version, read)
     )
     assert decision is not None
     assert decision.read == read
@@ -94,12 +94,31 @@ async def test_many_refreshes_at_once_make_one_transition(world: World, database
     code = await world.create()
     await world.tell(NewsKind.SET, code.access_code_id)
     other = open_database(database_url)
-    refreshes = [refresh(each, code.id, POLICY, world.clock.now) for each in 5 * [world.db, other]]
+    refreshes = [refresh(each, code.id, POLICY, world.clock) for each in 5 * [world.db, other]]
     for case in await asyncio.gather(*refreshes):
         assert case is not None
         assert case.row.verdict == "verified"
     assert await world.verdicts_of(code.id) == ["verified"]
     await other.close()
+
+
+async def test_a_step_that_had_to_wait_is_taken_at_the_time_after_the_wait(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What somebody else found meanwhile at a deadline would be taken back by whoever still has the time before it."""
+    code = await world.create()
+    began = world.clock.now
+
+    async def slowly(conn: Any, ids: Any, *, lock: bool = False) -> Any:
+        world.clock.advance(seconds=5)
+        cases = await load_cases(conn, ids, lock=lock)
+        if world.clock.now == began + seconds(5):
+            await change_code(conn, code.id, {"reference": "moved"}, world.clock.now)
+        return cases
+
+    monkeypatch.setattr(steps, "load_cases", slowly)
+    await refresh(world.db, code.id, POLICY, world.clock)
+    assert (await world.case(code.id)).row.updated_at == began + seconds(10)
 
 
 async def test_a_code_that_changes_faster_than_it_is_judged_is_left_for_later(
@@ -114,7 +133,7 @@ async def test_a_code_that_changes_faster_than_it_is_judged_is_left_for_later(
 
     monkeypatch.setattr(steps, "load_cases", overtaken)
     with pytest.raises(StorageUnavailable):
-        await assess_and_save(world.db, code.id, POLICY, world.clock.now, NOTHING_SEEN)
+        await assess_and_save(world.db, code.id, POLICY, world.clock, NOTHING_SEEN)
     assert await world.verdicts_of(code.id) == []
 
 
@@ -124,7 +143,7 @@ async def test_a_batch_leaves_out_what_another_transaction_holds(postgres_url: s
     async with world.db.write() as conn:
         await mark_due(conn, [held.id], world.clock.now)
         seen = {held.id: NOTHING_SEEN, free.id: NOTHING_SEEN}
-        saved = await save_batch(world.db, seen, POLICY, world.clock.now, no_spread)
+        saved = await save_batch(world.db, seen, POLICY, world.clock, no_spread)
     assert saved.overtaken == [held.id]
     assert [decision.case.row.id for decision in saved.decisions] == [free.id]
     await world.db.close()
@@ -136,7 +155,5 @@ async def test_a_batch_with_a_row_that_raises_saves_nothing(world: World) -> Non
         broken = update(access_codes).where(access_codes.c.id == poisoned.id)
         await conn.execute(broken.values(read={"at": "never", "snapshot": None}))
     with pytest.raises(ValueError, match="never"):
-        await save_batch(
-            world.db, {poisoned.id: NOTHING_SEEN, well.id: NOTHING_SEEN}, POLICY, world.clock.now, no_spread
-        )
+        await save_batch(world.db, {poisoned.id: NOTHING_SEEN, well.id: NOTHING_SEEN}, POLICY, world.clock, no_spread)
     assert await world.verdicts_of(well.id) == []

@@ -141,7 +141,7 @@ class World:
 
     async def seen(self, code_id: str) -> str:
         """The verdict as a GET answers it."""
-        case = await refresh(self.db, code_id, POLICY, self.clock())
+        case = await refresh(self.db, code_id, POLICY, self.clock)
         assert case is not None
         return case.row.verdict
 

@@ -94,7 +94,7 @@ async def _expect_verified(db: Database, row: CodeRow) -> None:
     stored = (await case_of(db, row.id)).row
     assert stored.due_at is not None
     assert stored.due_at <= after(2)
-    case = await refresh(db, row.id, POLICY, after(3))
+    case = await refresh(db, row.id, POLICY, lambda: after(3))
     assert case is not None
     assert (case.row.verdict, case.row.access_code_id) == ("verified", "ac")
 
@@ -113,7 +113,7 @@ async def test_news_from_after_the_binding_counts(db: Database, make: Make) -> N
     bring = await make(db)
     async with db.write() as conn:
         row = await bring(conn)
-    await refresh(db, row.id, POLICY, after(2))
+    await refresh(db, row.id, POLICY, lambda: after(2))
     await _arrive(db)
     await _expect_verified(db, row)
 
@@ -240,7 +240,7 @@ async def test_a_code_refused_by_mistake_loses_its_refusal_when_it_is_bound(db: 
 class TestTwin:
     async def test_a_tracked_twin_is_merged_with_all_that_hangs_on_it(self, db: Database) -> None:
         twin, row = await _twins(db)
-        await refresh(db, twin.id, POLICY, NOW)
+        await refresh(db, twin.id, POLICY, lambda: NOW)
         async with db.write() as conn:
             await record(conn, at=NOW, actor="ada", action="tracked", code_id=twin.id)
             flag = await _open(conn, twin.id, FlagKind.STUCK)

@@ -13,6 +13,7 @@ from app.storage.engine import Database
 from app.storage.flags import acknowledge, load_flag
 from app.storage.steps import Queueing, save_step
 from app.storage.tables import access_codes, alerts, flags, transitions
+from app.storage.timeline import load_timeline
 from tests.storage.arrivals import NOW, after
 from tests.storage.made import bound, case_of, rows_of
 
@@ -86,6 +87,22 @@ async def test_an_untracked_code_takes_no_step_even_at_its_own_revision(db: Data
     await _by_untracking(db, row.id)
     assert not await save(db, await case_of(db, row.id), STUCK)
     assert await _counts(db) == [0, 0, 0]
+
+
+async def test_what_was_saved_later_is_told_later_even_by_a_clock_that_is_behind(db: Database) -> None:
+    """Of another replica, or one that was set back."""
+    row = await bound(db)
+    for verdict, at in ((Verdict.PENDING, 5), (Verdict.VERIFIED, 2), (Verdict.FAILED, 4), (Verdict.VERIFIED, 6)):
+        await step(db, row.id, judged(verdict), at)
+    async with db.read() as conn:
+        told = await load_timeline(conn, (await case_of(db, row.id)).row, after=None, limit=50)
+    changes = [(entry.facts["from_verdict"], entry.facts["to_verdict"], entry.at) for entry in told.items]
+    assert changes == [
+        (None, "pending", after(5)),
+        ("pending", "verified", after(5)),
+        ("verified", "failed", after(5)),
+        ("failed", "verified", after(6)),
+    ]
 
 
 async def test_a_step_that_rolls_back_leaves_neither_flag_nor_alert(db: Database) -> None:

@@ -121,7 +121,7 @@ async def list_(
 @router.get("/{id}", responses=NOT_FOUND, summary="One code")
 async def get(services: ServicesOf, _: Reader, ident: Ident) -> schemas.AccessCode:
     """`{id}` is ours or Seam's. News that came in is assessed before the answer; Seam is not asked."""
-    return present.access_code(found(await refresh(services.db, ident, services.policy, services.clock())))
+    return present.access_code(found(await refresh(services.db, ident, services.policy, services.clock)))
 
 
 @router.get("/{id}/timeline", responses=NOT_FOUND, summary="All that happened to it, oldest first")
@@ -129,7 +129,7 @@ async def timeline(
     services: ServicesOf, _: Reader, ident: Ident, query: Annotated[PageQuery, Query()]
 ) -> schemas.PageOf[schemas.TimelineEntry]:
     after = decode_timeline_cursor(query.cursor)
-    case = found(await refresh(services.db, ident, services.policy, services.clock()))
+    case = found(await refresh(services.db, ident, services.policy, services.clock))
     async with services.db.read() as conn:
         page = await load_timeline(conn, case.row, after=after, limit=query.limit)
     items: list[Any] = [{"at": entry.at, "kind": entry.kind, **entry.facts} for entry in page.items]
