@@ -92,8 +92,7 @@ async def _take(conn: AsyncConnection) -> dict[_Key, int]:
     oldest = select(columns.id).order_by(columns.id).limit(_FOLD_AT_ONCE).with_for_update(skip_locked=True)
     taken = await conn.execute(
         delete(count_changes)
-        # A CTE is run once; as a plain subquery PostgreSQL may run it again.
-        .where(columns.id.in_(select(oldest.cte("oldest").c.id)))
+        .where(_is_among(conn, columns.id, oldest))
         .returning(columns.subject, columns.device_id, columns.name, columns.was_verified, columns.change)
     )
     sums: dict[_Key, int] = defaultdict(int)
@@ -101,6 +100,14 @@ async def _take(conn: AsyncConnection) -> dict[_Key, int]:
         for place in _places(device_id):
             sums[subject, place, name, was_verified] += change
     return sums
+
+
+def _is_among(conn: AsyncConnection, column: ColumnElement[int], query: Select[Any]) -> ColumnElement[bool]:
+    """As an array on PostgreSQL: it is made once, and its members are looked up one by one. When statistics were last
+    gathered, this table may have been empty; a join planned for so few compares each row with every other."""
+    if conn.dialect.name == "sqlite":
+        return column.in_(query)
+    return column == func.any(func.array(query.scalar_subquery()))
 
 
 def _places(device_id: str | None) -> Iterable[str]:

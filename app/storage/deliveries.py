@@ -228,7 +228,9 @@ async def load_deliveries(conn: AsyncConnection, message_ids: Collection[str]) -
 
 
 async def load_backlog(conn: AsyncConnection) -> Backlog:
-    waiting = select(func.min(alerts.c.created_at)).where(alerts.c.next_attempt_at.is_not(None))
+    # Written as more than the column: else SQLite looks for the first such row along all that ever were, by their age.
+    made_at = func.coalesce(alerts.c.created_at, alerts.c.next_attempt_at)
+    waiting = select(func.min(made_at)).where(alerts.c.next_attempt_at.is_not(None))
     sending = (
         select(func.min(alert_messages.c.created_at))
         .join(alert_deliveries, _columns.message_id == alert_messages.c.id)

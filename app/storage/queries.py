@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, RowMapping, Select, exists, func, select
+from sqlalchemy import ColumnElement, RowMapping, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.health import Health
@@ -202,10 +202,13 @@ def _event_conditions(wanted: EventFilter) -> list[ColumnElement[bool]]:
         conditions.append(columns.occurred_at < wanted.until)
     if wanted.tracked is not None:
         codes = access_codes.c
-        is_tracked = exists(
-            select(codes.id).where(codes.access_code_id == columns.access_code_id, codes.untracked_at.is_(None))
+        # Looked up event by event: EXISTS may be made a join, and PostgreSQL then reads every code for one page.
+        found = (
+            select(codes.id)
+            .where(codes.access_code_id == columns.access_code_id, codes.untracked_at.is_(None))
+            .scalar_subquery()
         )
-        conditions.append(is_tracked if wanted.tracked else ~is_tracked)
+        conditions.append(found.is_not(None) if wanted.tracked else found.is_(None))
     return conditions
 
 

@@ -56,11 +56,15 @@ async def sweep_alerts(conn: AsyncConnection, after: int, older_than: datetime) 
     """Alerts that nobody is to be told of any more, with the messages that told them. Their flags stay. The oldest come
     first in an index, and none of them has to stay, so there is no place to go on from."""
     is_over = alerts.c.state.in_((AlertState.SENT, AlertState.DEAD, AlertState.SKIPPED))
-    is_tried = exists().where(
-        alert_deliveries.c.message_id == alerts.c.message_id, alert_deliveries.c.state == DeliveryState.PENDING
+    # Looked up alert by alert: EXISTS may be made a join, and PostgreSQL then reads every delivery for each batch.
+    tried = (
+        select(alert_deliveries.c.channel)
+        .where(alert_deliveries.c.message_id == alerts.c.message_id, alert_deliveries.c.state == DeliveryState.PENDING)
+        .limit(1)
+        .scalar_subquery()
     )
     is_old = alerts.c.created_at < older_than
-    old = select(alerts.c.id).where(is_old, is_over, not_(is_tried)).order_by(alerts.c.created_at)
+    old = select(alerts.c.id).where(is_old, is_over, tried.is_(None)).order_by(alerts.c.created_at)
     ids = list((await conn.execute(old.limit(AT_ONCE))).scalars())
     if ids:
         told = await conn.execute(delete(alerts).where(alerts.c.id.in_(ids)).returning(alerts.c.message_id))
