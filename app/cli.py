@@ -1,4 +1,7 @@
-"""The command line. Wrong settings and a database that cannot be used end a command with exit code 2, one line each."""
+"""The command line. Wrong settings and a database that cannot be used end a command with exit code 2, one line each.
+
+A command imports what it needs when it is run: the whole service takes seconds of CPU to import.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,19 +21,15 @@ from app.cli_seam import COMMANDS as SEAM_COMMANDS
 from app.cli_upkeep import COMMANDS as UPKEEP_COMMANDS
 from app.clock import utc_now
 from app.config import Purpose, SettingsError
-from app.demo import run_demo
-from app.main import open_current, open_storage, serve, work
-from app.registration import RegistrationError
-from app.sandbox import SandboxError, SandboxSettings, create_sandbox
-from app.seam.errors import SeamError
-from app.server import listen, run, serve_http, stop_on_signals
-from app.status import describe_status, status_as_json
+from app.domain.errors import LatchwatchError
+from app.domain.scopes import Scope
 from app.storage.errors import DatabaseUrlInvalid, SchemaAhead, StorageError
-from app.storage.migrate import migrate
-from app.storage.summary import Summary, summarize
-from app.storage.tokens import Scope, TokenRow, create_token, list_tokens, revoke_token
-from app.storage.vitals import Vitals, read_vitals
 from app.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from app.storage.summary import Summary
+    from app.storage.tokens import TokenRow
+    from app.storage.vitals import Vitals
 
 _PORT = click.IntRange(0, 65535)
 
@@ -40,14 +40,14 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except (SettingsError, SandboxError, DatabaseUrlInvalid, SchemaAhead) as error:
+        except (SettingsError, DatabaseUrlInvalid, SchemaAhead) as error:
             click.echo(str(error), err=True)
             ctx.exit(2)
-        except (RegistrationError, SeamError) as error:
-            click.echo(str(error), err=True)
-            ctx.exit(1)
         except StorageError as error:
             click.echo(f"DATABASE_URL: {error}", err=True)
+            ctx.exit(1)
+        except LatchwatchError as error:
+            click.echo(str(error), err=True)
             ctx.exit(1)
 
 
@@ -73,6 +73,9 @@ def serve_command(host: str | None, port: int | None, no_background: bool) -> No
 
     Ends cleanly on SIGTERM. An SQLite database is migrated by itself; for PostgreSQL run `latchwatch migrate` first.
     """
+    from app.main import serve
+    from app.server import run
+
     settings = _settings(Purpose.SERVE)
     settings = dataclasses.replace(
         settings,
@@ -85,12 +88,18 @@ def serve_command(host: str | None, port: int | None, no_background: bool) -> No
 @main.command("work")
 def work_command() -> None:
     """Reconcile only: for processes beside `latchwatch serve --no-background`."""
+    from app.main import work
+    from app.server import run
+
     run(work(_settings(Purpose.WORK), utc_now))
 
 
 @main.command("migrate")
 def migrate_command() -> None:
     """Bring the database of DATABASE_URL up to date. Running it twice, or on two machines at once, does no harm."""
+    from app.main import open_storage
+    from app.storage.migrate import migrate
+
     settings = _settings(Purpose.DATABASE)
 
     async def command() -> None:
@@ -113,6 +122,9 @@ def demo_command(port: int, exit_after: float | None) -> None:
 
     Needs no account, no network and no settings, and leaves nothing behind.
     """
+    from app.demo import run_demo
+    from app.server import run
+
     configure_logging("console", level="WARNING")
     run(run_demo(port, None if exit_after is None else timedelta(seconds=exit_after)))
 
@@ -128,8 +140,14 @@ def sandbox_command(
     host: str, port: int, webhook_url: str | None, secret: str | None, speed: float, seed: int | None
 ) -> None:
     """Run a simulated Seam: its API, signed webhooks, and locks that misbehave. See docs/sandbox.md."""
+    from app.sandbox import SandboxError, SandboxSettings, create_sandbox
+    from app.server import listen, run, serve_http, stop_on_signals
+
     configure_logging(None)
-    settings = SandboxSettings(webhook_url=webhook_url, webhook_secret=secret, speed=speed, seed=seed)
+    try:
+        settings = SandboxSettings(webhook_url=webhook_url, webhook_secret=secret, speed=speed, seed=seed)
+    except SandboxError as error:
+        raise SettingsError(str(error)) from None
 
     async def command() -> None:
         listener = listen(host, port)
@@ -160,6 +178,9 @@ def tokens_group() -> None:
 @click.option("--days", type=click.IntRange(min=1), help="Let it expire after so many days.")
 def create_token_command(name: str, scopes: Sequence[str], days: int | None) -> None:
     """Make a token called NAME and print it: the one time that it can be read."""
+    from app.main import open_current
+    from app.storage.tokens import create_token
+
     settings = _settings(Purpose.DATABASE)
 
     async def command() -> str:
@@ -181,6 +202,9 @@ def create_token_command(name: str, scopes: Sequence[str], days: int | None) -> 
 @tokens_group.command("list")
 def list_tokens_command() -> None:
     """List every token ever made, oldest first; never the tokens themselves."""
+    from app.main import open_current
+    from app.storage.tokens import list_tokens
+
     settings = _settings(Purpose.DATABASE)
 
     async def command() -> list[TokenRow]:
@@ -195,6 +219,9 @@ def list_tokens_command() -> None:
 @click.argument("token_id")
 def revoke_token_command(token_id: str) -> None:
     """End the token with this TOKEN_ID (see `latchwatch tokens list`) at once."""
+    from app.main import open_current
+    from app.storage.tokens import revoke_token
+
     settings = _settings(Purpose.DATABASE)
 
     async def command() -> bool:
@@ -211,6 +238,11 @@ def revoke_token_command(token_id: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status_command(as_json: bool) -> None:
     """Tell how things stand: codes, flags, arrivals; what is proven and lost; secrets, alerts, and the queue."""
+    from app.main import open_current
+    from app.status import describe_status, status_as_json
+    from app.storage.summary import summarize
+    from app.storage.vitals import read_vitals
+
     settings = _settings(Purpose.DATABASE)
 
     async def command() -> tuple[Summary, Vitals]:

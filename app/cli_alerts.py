@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,11 +13,11 @@ from app.cli_base import read_settings
 from app.clock import utc_now
 from app.config import Purpose
 from app.domain.alerting import AlertState
-from app.main import open_current
-from app.storage import audit
-from app.storage.deliveries import DeliveryRow, load_deliveries, retry_dead
-from app.storage.engine import Database
-from app.storage.queries import AlertRow, list_alerts
+
+if TYPE_CHECKING:
+    from app.storage.deliveries import DeliveryRow
+    from app.storage.engine import Database
+    from app.storage.queries import AlertRow
 
 
 @click.group("alerts")
@@ -29,6 +30,8 @@ def alerts_group() -> None:
 @click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True, help="The newest so many.")
 def list_alerts_command(state: str | None, limit: int) -> None:
     """List alerts, newest first: what changed, its state, its message, and each channel with its last error."""
+    from app.storage.deliveries import load_deliveries
+    from app.storage.queries import list_alerts
 
     async def command(db: Database) -> list[str]:
         async with db.read() as conn:
@@ -48,6 +51,9 @@ def retry_alerts_command(everything: bool, message_ids: Sequence[str]) -> None:
 
     The running service sends them. What has closed since, and was told as closed there, is not sent any more.
     """
+    from app.storage import audit
+    from app.storage.deliveries import retry_dead
+
     if everything is bool(message_ids):
         raise click.UsageError("name the messages (latchwatch alerts list --state dead shows them), or use --all")
 
@@ -68,6 +74,8 @@ def retry_alerts_command(everything: bool, message_ids: Sequence[str]) -> None:
 
 
 def _run(command: Callable[[Database], Awaitable[list[str]]]) -> list[str]:
+    from app.main import open_current
+
     settings = read_settings(Purpose.DATABASE)
 
     async def run() -> list[str]:

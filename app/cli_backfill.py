@@ -6,6 +6,7 @@ import asyncio
 import sys
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,10 +16,10 @@ from app.config import Purpose, Settings, SettingsError
 from app.data_folder import secret_key_of
 from app.domain import spans
 from app.domain.fingerprints import Fingerprinter
-from app.main import build_gateway, open_current
-from app.reconciler.fetching import Fetcher, Found
 from app.seam.errors import SeamError
-from app.storage.intake import begin_proof
+
+if TYPE_CHECKING:
+    from app.reconciler.fetching import Fetcher, Found
 
 
 class _Since(click.ParamType[timedelta | datetime]):
@@ -54,6 +55,10 @@ def backfill_command(since: timedelta | datetime) -> None:
 
 
 async def _fetch(settings: Settings, since: timedelta | datetime) -> Found:
+    from app.main import build_gateway, open_current
+    from app.reconciler.fetching import Fetcher
+    from app.storage.intake import begin_proof
+
     async with AsyncExitStack() as stack:
         db = await open_current(settings, stack)
         fingerprinter = Fingerprinter(secret_key_of(settings))
@@ -74,6 +79,8 @@ async def _fetch(settings: Settings, since: timedelta | datetime) -> Found:
 
 
 async def _fetch_visibly(fetcher: Fetcher, start: datetime) -> Found:
+    from app.reconciler.fetching import Found
+
     whole = max(int((fetcher.seams_now() - start).total_seconds()), 1)
     with click.progressbar(length=whole, label="Fetching", file=sys.stderr) as bar:
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -14,13 +14,12 @@ from app.cli_base import Span, read_settings
 from app.clock import utc_now
 from app.config import Purpose, Settings, SettingsError, read_environment
 from app.data_folder import secret_key_of
-from app.doctor.doctor import examine
-from app.doctor.findings import Mark, render
 from app.domain.fingerprints import Fingerprinter
 from app.domain.rotation import Hook, last_use
-from app.main import build_gateway, open_current
-from app.registration import Registered, Registration, Standing
 from app.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from app.registration import Registered, Registration, Standing
 
 T = TypeVar("T")
 
@@ -81,6 +80,9 @@ def doctor_command(probe: bool) -> None:
     Changes nothing but for the probe, which is stored as an event of the type latchwatch.probe. Exit code 1 if anything
     is wrong. Works while the service runs, and needs the settings of the service.
     """
+    from app.doctor.doctor import examine
+    from app.doctor.findings import Mark, render
+
     configure_logging("console", level="CRITICAL")
 
     async def command() -> bool:
@@ -98,6 +100,9 @@ COMMANDS = (register_webhook_command, rotate_secret_command, doctor_command)
 
 
 def _with_registration(url: str | None, use: Callable[[Registration, Settings], Awaitable[T]]) -> T:
+    from app.main import build_gateway, open_current
+    from app.registration import Registration
+
     settings = read_settings(Purpose.WORK)
     address = url or settings.webhook_url
     if address is None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 import click
 
 from app.cli_base import read_settings
 from app.clock import utc_now
 from app.config import Purpose, Settings
-from app.main import open_current
-from app.storage.rebuild import Rebuilt, count_rows, rebuild
+
+if TYPE_CHECKING:
+    from app.storage.rebuild import Rebuilt
 
 _NAMES = {"signals": "access codes", "devices": "locks", "accounts": "accounts"}
 
@@ -29,6 +31,9 @@ def rebuild_signals_command() -> None:
 
 
 async def _rebuild(settings: Settings) -> dict[str, Rebuilt]:
+    from app.main import open_current
+    from app.storage.rebuild import count_rows, rebuild
+
     async with AsyncExitStack() as stack:
         db = await open_current(settings, stack)
         with click.progressbar(length=await count_rows(db), label="Comparing") as bar:

@@ -16,9 +16,10 @@ from starlette.requests import Request
 
 from app.api.background import Background
 from app.api.problems import MissingScope, Unauthenticated
+from app.domain.scopes import EVERY_SCOPE, Scope
 from app.storage.engine import Database
 from app.storage.errors import StorageError
-from app.storage.tokens import EVERY_SCOPE, Scope, TokenRow, find_live_token, touch_token
+from app.storage.tokens import TokenRow, find_live_token, touch_token
 
 log = structlog.get_logger(__name__)
 TOUCH_EVERY = timedelta(minutes=1)

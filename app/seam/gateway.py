@@ -19,7 +19,6 @@ from app.domain.codes import Read, Snapshot
 from app.domain.fingerprints import Fingerprinter
 from app.domain.health import DeviceRead
 from app.seam import objects
-from app.seam.client import Client
 from app.seam.errors import SeamInvalidInput, SeamNotFound, SeamRefused, SeamUnanswered
 from app.seam.values import Answer, CreatedCode, CreateRequest, Event, UpdateRequest, Webhook
 
@@ -40,6 +39,9 @@ class Gateway:
         clock: Callable[[], datetime],
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        # Seam's SDK takes a second of CPU to import: whoever has no key, or only needs the names here, is spared that.
+        from app.seam.client import Client  # noqa: PLC0415
+
         self._client = Client(
             api_key=api_key, endpoint=endpoint, timeout_seconds=timeout_seconds, clock=clock, transport=transport
         )

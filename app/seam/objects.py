@@ -11,10 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Any
-
-from seam.resources.webhook import Webhook as SdkWebhook
-from seam.resources.workspace import Workspace
+from typing import TYPE_CHECKING, Any
 
 from app.domain.codes import CodeType, Snapshot
 from app.domain.fingerprints import Fingerprinter
@@ -25,6 +22,10 @@ from app.domain.redaction import cut_pins, redact_text
 from app.domain.times import read_time
 from app.seam.capability import schedules_natively
 from app.seam.values import CreatedCode, Event, Webhook
+
+if TYPE_CHECKING:
+    from seam.resources.webhook import Webhook as SdkWebhook
+    from seam.resources.workspace import Workspace
 
 Object = Mapping[str, Any]
 

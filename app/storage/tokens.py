@@ -11,12 +11,12 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Row, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.scopes import EVERY_SCOPE, Scope
 from app.storage import audit
 from app.storage.dialects import insert_into
 from app.storage.engine import Database
@@ -25,16 +25,6 @@ from app.storage.tables import api_tokens, intake
 _PREFIX = "lw"
 # Compared against when no token has that id, so that the answer takes as long.
 _NO_DIGEST = hashlib.sha256(secrets.token_bytes(32)).hexdigest()
-
-
-class Scope(StrEnum):
-    READ = "read"
-    WRITE = "write"
-    PINS = "pins"
-    ADMIN = "admin"  # administration of tokens; does not imply the others
-
-
-EVERY_SCOPE = frozenset(Scope)
 
 
 @dataclass(frozen=True, slots=True)

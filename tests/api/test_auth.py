@@ -8,7 +8,8 @@ import httpx
 import pytest
 from starlette.routing import Route
 
-from app.storage.tokens import Scope, create_token, list_tokens, revoke_token
+from app.domain.scopes import Scope
+from app.storage.tokens import create_token, list_tokens, revoke_token
 from tests.api.worlds import ADMIN_TOKEN, World, client_of
 
 READ, WRITE, PINS, ADMIN = Scope.READ, Scope.WRITE, Scope.PINS, Scope.ADMIN

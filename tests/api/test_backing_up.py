@@ -8,9 +8,10 @@ import httpx
 import pytest
 
 from app.domain.news import NewsKind
+from app.domain.scopes import Scope
 from app.reconciler.mentions import Mentions
 from app.seam.errors import SeamInvalidInput, SeamUnanswered, SeamUnreached
-from app.storage.tokens import Scope, create_token
+from app.storage.tokens import create_token
 from tests.api.test_acting import actions
 from tests.api.test_changing import END, START, fetch, reconcile, told
 from tests.api.worlds import DEVICE, NOON, World, client_of

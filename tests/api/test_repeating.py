@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from app.domain.assessment import FlagKind
+from app.domain.scopes import Scope
 from app.seam.errors import (
     SeamConflict,
     SeamError,
@@ -19,7 +20,7 @@ from app.seam.errors import (
 )
 from app.storage.errors import StorageUnavailable
 from app.storage.flags import open_flag
-from app.storage.tokens import Scope, create_token
+from app.storage.tokens import create_token
 from tests.api.worlds import DEVICE, World
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 from svix.webhooks import Webhook
 
-from tests.processes import SECRET, Process, latchwatch, started
+from tests.processes import SECRET, Process, started
 
 TOKEN = "an-admin-token-for-tests"
 KEY = "0123456789abcdef" * 4
@@ -79,9 +79,7 @@ class Service:
 
 @contextmanager
 def serving(folder: Path, database_url: str, *options: str, port: int = 0, **settings: str) -> Iterator[Service]:
-    """The service on a database, which is migrated first. ``options`` are those of ``latchwatch serve``."""
-    if database_url.startswith("postgresql"):
-        assert latchwatch("migrate", folder=folder, DATABASE_URL=database_url).returncode == 0
+    """The service on a migrated database. ``options`` are those of ``latchwatch serve``."""
     environment = {**SETTINGS, "DATABASE_URL": database_url, **settings}
     with started("serve", "--port", str(port), *options, folder=folder, **environment) as process:
         yield Service(str(json.loads(process.wait_for('"event": "serving"'))["address"]), process)

@@ -124,8 +124,6 @@ def until_set(seam: Service, number: int) -> None:
 
 
 def test_the_command_fetches_the_past_and_tells_what_nobody_had_brought(tmp_path: Path, database_url: str) -> None:
-    if database_url.startswith("postgresql"):
-        assert latchwatch("migrate", folder=tmp_path, DATABASE_URL=database_url).returncode == 0
     with started("sandbox", "--port", "0", folder=tmp_path) as sandbox:
         url = sandbox.wait_for("A simulated Seam listens on").split()[5].rstrip(";")
         for _ in range(7):

@@ -16,7 +16,7 @@ import httpx
 
 from tests.e2e.alert_listener import AlertListener, listening
 from tests.e2e.services import PATIENCE_SECONDS, SETTINGS, Service, event, free_port
-from tests.processes import SECRET, latchwatch, started
+from tests.processes import SECRET, started
 
 _LAST_PASS = "latchwatch_reconciler_last_pass_timestamp_seconds "
 _LAUNCHER = Path(__file__).with_name("clocked.py")
@@ -132,8 +132,6 @@ def town(
     folder: Path, database_url: str, replicas: int, *, seam_keeps_time: bool = False, **settings: str
 ) -> Iterator[Town]:
     """``seam_keeps_time``: moving the clock of the town leaves Seam's alone."""
-    if database_url.startswith("postgresql"):
-        assert latchwatch("migrate", folder=folder, DATABASE_URL=database_url).returncode == 0
     clock, true_clock = folder / "clock", folder / "true-clock"
     for each in (clock, true_clock):
         each.write_text("0")

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from app.domain.scopes import EVERY_SCOPE, Scope
 from app.storage.engine import Database, open_database
 from app.storage.tables import api_tokens, audit_log
 from app.storage.tokens import (
-    EVERY_SCOPE,
-    Scope,
     create_token,
     ensure_first_token,
     find_live_token,
