@@ -69,6 +69,7 @@ async def serve_http(
             log_level="warning",
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nothing here depends on the client's address or scheme
             date_header=not is_dated,
             backlog=_BACKLOG,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,

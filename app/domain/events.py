@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -28,7 +28,7 @@ from app.domain.fingerprints import Fingerprinter
 from app.domain.health import AccountFacet, DeviceFacet, State
 from app.domain.issues import MOST_ISSUES, read_issues
 from app.domain.news import Issue, IssueSource, News, NewsKind
-from app.domain.redaction import CUT, DEEPEST, redact, redact_text
+from app.domain.redaction import CUT, DEEPEST, Encode, Redacted, redact, redact_text
 from app.domain.times import read_time
 
 LONGEST_ID = 255
@@ -52,6 +52,15 @@ _ISSUE_FIELDS = frozenset(prefix + name for prefix, _ in _ISSUE_LISTS for name i
 _MOST_AHEAD = timedelta(days=1)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _decode = json.JSONDecoder(parse_constant=lambda _: None).decode
+
+
+@dataclass(frozen=True, slots=True)
+class FastJson:
+    """A quicker way to read and write JSON than the standard library's, which does what this one refuses by raising
+    ``ValueError``. It may round whole numbers beyond 64 bits to floats."""
+
+    decode: Callable[[bytes], object]
+    encode: Encode
 
 
 class Reason(StrEnum):
@@ -100,14 +109,19 @@ def is_probe(reading: Event | Unreadable) -> bool:
 
 
 def read_event(
-    body: bytes, *, delivery_id: str, received_at: datetime, fingerprinter: Fingerprinter
+    body: bytes,
+    *,
+    delivery_id: str,
+    received_at: datetime,
+    fingerprinter: Fingerprinter,
+    fast: FastJson | None = None,
 ) -> Event | Unreadable:
     """Read the body of a delivery; what is no event comes back as ``Unreadable``. Never raises.
 
     ``received_at`` is aware. It stands in for times that are missing, have no offset, or lie more than a day ahead of
-    it. An event without an id goes by its delivery's: ``svix:<delivery_id>``.
+    it. An event without an id goes by its delivery's: ``svix:<delivery_id>``. ``fast`` changes nothing but the time.
     """
-    obj = _parse(body)
+    obj = _parse(body, fast)
     if isinstance(obj, Reason):
         return Unreadable(obj)
     ids = _read_ids(obj)
@@ -117,7 +131,7 @@ def read_event(
     if not _are_usable(ids.values()):
         return Unreadable(Reason.UNUSABLE_ID)
     event_type = ids["event_type"]
-    redacted = redact(obj, is_strict=event_type not in KNOWN)
+    redacted = _redact(obj, body, event_type, fast)
     occurred_at, created_at = _read_times(obj, received_at)
     return Event(
         event_id=event_id,
@@ -135,20 +149,35 @@ def read_event(
     )
 
 
-def _parse(body: bytes) -> dict[str, Any] | Reason:
+def _parse(body: bytes, fast: FastJson | None) -> dict[str, Any] | Reason:
     try:
-        text = body.decode("utf-8").removeprefix("\ufeff")
-        obj = _decode(text)
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        return Reason.NOT_JSON
-    except ValueError:
-        return Reason.NUMBER_TOO_LONG
+        obj = fast.decode(body) if fast is not None else _decode(body.decode("utf-8").removeprefix("\ufeff"))
+    except ValueError as error:
+        return _parse(body, None) if fast is not None else _reason(error)
     except RecursionError:
         return Reason.TOO_DEEP
     if not isinstance(obj, dict):
         return Reason.NOT_AN_OBJECT
     # Only an escape can bring in what a database refuses.
-    return _storable_values(obj) if "\\u" in text else obj
+    return _storable_values(obj) if b"\\u" in body else obj
+
+
+def _reason(error: ValueError) -> Reason:
+    is_malformed = isinstance(error, (json.JSONDecodeError, UnicodeDecodeError))
+    return Reason.NOT_JSON if is_malformed else Reason.NUMBER_TOO_LONG
+
+
+def _redact(obj: dict[str, Any], body: bytes, event_type: str, fast: FastJson | None) -> Redacted:
+    is_strict = event_type not in KNOWN
+    if fast is None:
+        return redact(obj, is_strict=is_strict)
+    try:
+        redacted = redact(obj, is_strict=is_strict, encode=fast.encode)
+    except ValueError:
+        return redact(obj, is_strict=is_strict)
+    if redacted.may_be_rounded and isinstance(exact := _parse(body, None), dict):
+        return redact(exact, is_strict=is_strict)
+    return redacted
 
 
 def _storable_values(obj: dict[str, Any]) -> dict[str, Any]:

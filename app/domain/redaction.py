@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
@@ -50,30 +50,35 @@ _SIDES = frozenset({"from", "to", "old", "new", "value", "previous", "current", 
 
 _CHANGES_OF_NAME = frozenset({"name", "updating_name", "access_code.name_changed"})
 
-_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+_HUGE = 2**63
+Encode = Callable[[dict[str, Any]], str]
+encode_json: Encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
 class Redacted:
-    """``payload`` without its PINs, ``text`` the same as JSON; ``pins``: what was cut, in clear, for memory only."""
+    """``payload`` without its PINs, ``text`` the same as JSON; ``pins``: what was cut, in clear, for memory only.
+    ``may_be_rounded``: a float beyond 64 bits is in it, as which some readers of JSON hand over whole numbers."""
 
     payload: dict[str, Any]
     text: str
     pins: frozenset[str]
+    may_be_rounded: bool = False
 
 
-def redact(payload: Mapping[str, Any], *, is_strict: bool = False) -> Redacted:
-    """A copy of a JSON object without PINs; each is cut to ``•••``. Never raises, whatever JSON holds.
+def redact(payload: Mapping[str, Any], *, is_strict: bool = False, encode: Encode = encode_json) -> Redacted:
+    """A copy of a JSON object without PINs; each is cut to ``•••``. Never raises, whatever JSON holds, if
+    ``encode`` does not.
 
     ``is_strict`` is for objects of an unknown form: there whatever is just 4 to 12 digits counts as a PIN.
     """
     learner = _Learner(is_strict)
-    first = learner.mapping(payload, 0)
-    text = _encode(first)
-    if not _mentions(text, learner.pins):
-        return Redacted(first, text, frozenset(learner.pins))
-    second = _Sweeper(learner.pins).mapping(first, is_top=True)
-    return Redacted(second, _encode(second), frozenset(learner.pins))
+    cut = learner.mapping(payload, 0)
+    text = encode(cut)
+    if _mentions(text, learner.pins):
+        cut = _Sweeper(learner.pins).mapping(cut, is_top=True)
+        text = encode(cut)
+    return Redacted(cut, text, frozenset(learner.pins), learner.may_be_rounded)
 
 
 def redact_text(text: str, pins: Iterable[str] = ()) -> str:
@@ -114,25 +119,49 @@ def _kind_of(key: str) -> _Kind:
 _PIN, _CODE, _TEXT, _ID, _OTHER = _Kind
 
 
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What the keys of an object say about its values. Payloads come in a few forms, again and again."""
+
+    kinds: Mapping[str, _Kind]
+    ids: frozenset[str]
+    others: frozenset[str]
+    has_sides: bool
+
+
+@lru_cache(maxsize=1024)
+def _form_of(keys: tuple[str, ...]) -> _Form:
+    kinds = {key: _kind_of(key) for key in keys}
+    return _Form(
+        kinds,
+        ids=frozenset(key for key in keys if kinds[key] is _ID),
+        others=frozenset(key for key in keys if kinds[key] in (_ID, _OTHER)),
+        has_sides=not _SIDES.isdisjoint(keys),
+    )
+
+
 class _Learner:
     """The first pass: cuts the places where PINs belong, and remembers what stood there."""
 
-    __slots__ = ("_is_strict", "pins")
+    __slots__ = ("_is_strict", "may_be_rounded", "pins")
 
     def __init__(self, is_strict: bool) -> None:
         self._is_strict = is_strict
         self.pins: set[str] = set()
+        self.may_be_rounded = False
 
     def mapping(self, source: Mapping[str, Any], depth: int) -> dict[str, Any]:
-        kind_of_sides = _kind_of_sides(source)
-        keep_text = not self._is_strict
-        result: dict[str, Any] = {}
+        form = _form_of(tuple(source))
+        kind_of_sides = _kind_of_sides(source) if form.has_sides else None
+        plain = form.ids if self._is_strict else form.others
+        if kind_of_sides is not None:
+            plain -= _SIDES
+        result = dict(source)
         for key, value in source.items():
-            kind = kind_of_sides if kind_of_sides is not None and key in _SIDES else _kind_of(key)
-            if type(value) is str and (kind is _ID or (kind is _OTHER and keep_text)):
-                result[key] = value
-            else:
-                result[key] = self._value(value, kind, depth + 1)
+            if type(value) is str and key in plain:
+                continue
+            kind = kind_of_sides if kind_of_sides is not None and key in _SIDES else form.kinds[key]
+            result[key] = self._value(value, kind, depth + 1)
         return result
 
     def _value(self, value: object, kind: _Kind, depth: int) -> object:
@@ -170,6 +199,8 @@ class _Learner:
     def _number(self, number: float, kind: _Kind) -> object:
         if not abs(number) < math.inf:
             return None  # JSON has no word for NaN and the infinities
+        is_huge = abs(number) >= _HUGE
+        self.may_be_rounded |= is_huge and isinstance(number, float)
         digits = str(int(number) if number == int(number) else number)
         looks_like_pin = _JUST_DIGITS.fullmatch(digits) is not None
         if kind is _PIN or (looks_like_pin and (kind is _CODE or (kind is _OTHER and self._is_strict))):
@@ -178,7 +209,7 @@ class _Learner:
         if looks_like_pin and kind is _TEXT:
             return CUT
         # Readers of JSON differ beyond 64 bits: as text such a number reaches them whole.
-        return digits if abs(number) >= 2**63 and isinstance(number, int) else number
+        return digits if is_huge and isinstance(number, int) else number
 
     def _all_pins(self, source: Mapping[str, Any], depth: int) -> dict[str, Any]:
         for key in source:

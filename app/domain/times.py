@@ -18,7 +18,8 @@ def read_time(value: object) -> datetime | None:
         moment = datetime.fromisoformat(value.strip())
         if moment.tzinfo is None:
             return None
-        moment = moment.astimezone(UTC)
+        if moment.tzinfo is not UTC:
+            moment = moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
     return min(moment, _LATEST) if moment >= _EARLIEST else None

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from standardwebhooks.webhooks import hmac_data
 
@@ -59,8 +60,7 @@ class Secret:
     label: str
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(NamedTuple):
     """``timestamp`` is in Unix seconds; ``secret`` is the label of the secret that fitted."""
 
     delivery_id: str
@@ -77,8 +77,7 @@ class SecretError(ValueError):
     """A webhook secret that cannot be used. The message reads on from the setting's name and never repeats it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Claim:
+class _Claim(NamedTuple):
     """What the headers say, not yet proven."""
 
     delivery_id: bytes
@@ -143,7 +142,8 @@ def _read_claim(headers: Headers) -> _Claim | Reason:
         # Part of one family beside another: nothing tells which id the sender meant.
         mixed = not (found.keys() <= set(_SVIX) or found.keys() <= set(_WEBHOOK))
         return Reason.MIXED_FAMILIES if mixed else Reason.MISSING_HEADER
-    claim = _Claim(*[found[name] for name in family])
+    delivery_id, timestamp, signatures = family
+    claim = _Claim(found[delivery_id], found[timestamp], found[signatures])
     return _fault_of(claim) or claim
 
 
@@ -166,8 +166,9 @@ def _find_secret(claim: _Claim, body: bytes, secrets: Sequence[Secret]) -> Secre
         expected = _token(secret, signed)
         # Compared as text: whatever is not the one canonical spelling of the right 32 bytes differs, and junk needs
         # no decoding that could raise and hide a good token behind it.
-        if any(hmac.compare_digest(expected, token) for token in tokens):
-            return secret
+        for token in tokens:
+            if hmac.compare_digest(expected, token):
+                return secret
     return Reason.WRONG_SIGNATURE
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from app.domain.events import FastJson
 from app.domain.health import State
 from app.domain.news import Issue, IssueSource, News
 
@@ -72,6 +73,17 @@ def to_json(value: _Rest) -> str:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     except orjson.JSONEncodeError as error:
         raise ValueError(str(error)) from None
+
+
+def _payload_to_json(payload: _Rest) -> str:
+    try:
+        return orjson.dumps(payload).decode()
+    except orjson.JSONEncodeError as error:
+        raise ValueError(str(error)) from None
+
+
+PAYLOADS = FastJson(decode=orjson.loads, encode=_payload_to_json)
+"""For ``read_event``."""
 
 
 def _issue_to_json(issue: Issue) -> _Rest:

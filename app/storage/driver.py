@@ -26,7 +26,9 @@ class Statement:
     names: tuple[str, ...]
 
 
-Step = tuple[Statement, Mapping[str, Any]]
+Row = tuple[Any, ...]
+Step = tuple[Statement, Mapping[str, Any] | list[Row]]
+"""A statement and its parameters. With a list it runs once for each row, whose values stand in the order of its own."""
 
 
 def statement_of(dialect: Literal["sqlite", "postgresql"], text: str) -> Statement:
@@ -54,12 +56,18 @@ async def run(connection: AsyncConnection, *steps: Step) -> list[Any]:
         await adapted._start_transaction()  # noqa: SLF001
     rows: list[Any] = []
     for statement, values in steps:
-        rows = await driver.fetch(statement.sql, *[values[name] for name in statement.names])
+        if isinstance(values, list):
+            await driver.executemany(statement.sql, values)
+        else:
+            rows = await driver.fetch(statement.sql, *[values[name] for name in statement.names])
     return [row[0] for row in rows]
 
 
 def _run_here(connection: sqlite3.Connection, steps: Sequence[Step]) -> list[Any]:
     rows: list[Any] = []
     for statement, values in steps:
-        rows = connection.execute(statement.sql, values).fetchall()
+        if isinstance(values, list):
+            connection.executemany(statement.sql, values)
+        else:
+            rows = connection.execute(statement.sql, values).fetchall()
     return [row[0] for row in rows]

@@ -13,7 +13,7 @@ from app.domain.events import Event, Unreadable
 from app.domain.health import AccountFacet, DeviceFacet, State
 from app.domain.news import NewsKind
 from app.storage.codec import encode_news, encode_state, news_to_json, to_json
-from app.storage.inbox_sql import Row
+from app.storage.driver import Row
 
 Source = Literal["webhook", "backfill"]
 Key = TypeVar("Key")
@@ -102,7 +102,7 @@ def _storable(delivery: Delivery) -> Entry | Unreadable:
 
 def _event_row(delivery: Delivery, event: Event) -> Row:
     ids = (event.access_code_id, event.device_id, event.connected_account_id, event.workspace_id)
-    if any(value and _is_unstorable(value) for value in (event.event_id, event.event_type, *ids)):
+    if _are_unstorable([event.event_id, event.event_type, *filter(None, ids)]):
         raise ValueError("an id is too long, or has a character that no database takes")
     event.payload.encode()
     if "\x00" in event.payload:
@@ -112,8 +112,8 @@ def _event_row(delivery: Delivery, event: Event) -> Row:
     return (event.event_id, event.event_type, *ids, *times, delivery.source, _taken(event), event.payload)
 
 
-def _is_unstorable(value: str) -> bool:
-    return len(value) > _LONGEST_ID or _UNSTORABLE.search(value) is not None
+def _are_unstorable(ids: Sequence[str]) -> bool:
+    return max(map(len, ids)) > _LONGEST_ID or _UNSTORABLE.search("".join(ids)) is not None
 
 
 def _unreadable_row(delivery: Delivery, reason: str) -> Row:

@@ -1,6 +1,8 @@
 """The statements of the inbox write. Their text never changes with the size of a batch, so they are prepared once.
 
-The rows of a batch travel as one array for each column on PostgreSQL, and as one JSON text on SQLite.
+The rows of a batch travel as one array for each column on PostgreSQL. SQLite, which is in our own process, runs a
+statement once for each: taking them out of one JSON text costs it several times as much. Where a set is needed, it gets
+them as JSON all the same.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from sqlalchemy import Integer, Table
 
 from app.domain.health import AccountFacet, DeviceFacet
 from app.domain.news import NewsKind
-from app.storage.driver import Statement, Step, statement_of
+from app.storage.driver import Row, Statement, Step, statement_of
 from app.storage.engine import Dialect
 from app.storage.tables import accounts, devices, events, signals, unreadable
 from app.storage.types import UtcDateTime, to_micros
@@ -29,8 +31,8 @@ ACCOUNT_COLUMNS = ("connected_account_id", *(facet.value for facet in AccountFac
 
 _IN_JSON = "{column} IN (SELECT value FROM json_each(:{parameter}))"
 _JSON_ROWS = "(SELECT {values} FROM json_each(:rows)) AS given"
-# "WHERE true" keeps SQLite from reading ON CONFLICT as the condition of a join.
-_INSERT = "INSERT INTO {table} ({names}) SELECT {values} FROM {rows} WHERE true"
+_INSERT = "INSERT INTO {table} ({names}) SELECT {values} FROM {rows}"
+_INSERT_ONE = "INSERT INTO {table} ({names}) VALUES ({values})"
 # Only what was not there yet is merged. The rows of signals are locked in the order of their keys, and after those of
 # the events: so two replicas never wait for each other in a circle.
 _ARRIVE = """
@@ -46,20 +48,28 @@ _ARRIVE = """
     merged AS (INSERT INTO signals ({signal_columns}, version) SELECT {signal_columns}, 1 FROM told {on_conflict})
     SELECT event_id FROM arrived"""
 
-Row = tuple[Any, ...]
-
 
 @dataclass(frozen=True, slots=True)
 class Bulk:
-    """One set-based statement over the rows of a batch."""
+    """One statement for the rows of a batch. ``times`` are the places of those that SQLite keeps as numbers."""
 
     dialect: Dialect
     statement: Statement
     width: int
+    times: tuple[int, ...]
 
     def of(self, rows: Sequence[Row]) -> Step:
         """Two replicas never wait for each other in a circle, as every batch locks its keys in order."""
-        return self.statement, bind_rows(self.dialect, sorted(rows, key=_first), width=self.width)
+        ordered = sorted(rows, key=_first)
+        if self.dialect == "postgresql":
+            return self.statement, bind_rows(self.dialect, ordered, width=self.width)
+        return self.statement, [self._plain(row) for row in ordered] if self.times else ordered
+
+    def _plain(self, row: Row) -> Row:
+        values = list(row)
+        for place in self.times:
+            values[place] = to_micros(values[place])
+        return tuple(values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +85,14 @@ class Statements:
 @cache
 def statements(dialect: Dialect) -> Statements:
     return Statements(
-        arrive=_bulk(dialect, _arrive(), (*EVENT_COLUMNS, "kind", "signal")),
-        insert_events=_bulk(dialect, _insert_new(dialect, events, EVENT_COLUMNS, "event_id"), EVENT_COLUMNS),
+        arrive=_bulk(dialect, events, _arrive(), (*EVENT_COLUMNS, "kind", "signal")),
+        insert_events=_bulk(dialect, events, _insert_new(dialect, events, EVENT_COLUMNS, "event_id"), EVENT_COLUMNS),
         keep_unreadable=_bulk(
-            dialect, _insert_new(dialect, unreadable, UNREADABLE_COLUMNS, "delivery_id"), UNREADABLE_COLUMNS
+            dialect, unreadable, _insert_new(dialect, unreadable, UNREADABLE_COLUMNS, "delivery_id"), UNREADABLE_COLUMNS
         ),
-        merge_signals=_bulk(dialect, _merge_signals(dialect), SIGNAL_COLUMNS),
-        merge_devices=_bulk(dialect, _merge_devices(dialect), DEVICE_COLUMNS),
-        merge_accounts=_bulk(dialect, _merge_accounts(dialect), ACCOUNT_COLUMNS),
+        merge_signals=_bulk(dialect, signals, _merge_signals(dialect), SIGNAL_COLUMNS),
+        merge_devices=_bulk(dialect, devices, _merge_devices(dialect), DEVICE_COLUMNS),
+        merge_accounts=_bulk(dialect, accounts, _merge_accounts(dialect), ACCOUNT_COLUMNS),
     )
 
 
@@ -90,8 +100,9 @@ FIND_KNOWN = statement_of("sqlite", "SELECT event_id FROM events WHERE event_id 
 """Those of the ids that are there already. Exact, as SQLite has one writer at a time."""
 
 
-def _bulk(dialect: Dialect, statement: str, columns: Sequence[str]) -> Bulk:
-    return Bulk(dialect, statement_of(dialect, statement), len(columns))
+def _bulk(dialect: Dialect, table: Table, statement: str, columns: Sequence[str]) -> Bulk:
+    times = tuple(place for place, name in enumerate(columns) if _sql_type(table, name) == "timestamptz")
+    return Bulk(dialect, statement_of(dialect, statement), len(columns), times)
 
 
 def bind_rows(dialect: Dialect, rows: Sequence[Row], *, width: int) -> dict[str, Any]:
@@ -165,6 +176,9 @@ def _merge_accounts(dialect: Dialect) -> str:
 
 def _insert(dialect: Dialect, table: Table, columns: Sequence[str], **constants: str) -> str:
     names = _list((*columns, *constants))
+    if dialect == "sqlite":
+        values = ", ".join((*"?" * len(columns), *constants.values()))
+        return _INSERT_ONE.format(table=table.name, names=names, values=values)
     values = ", ".join((*map(_quote, columns), *constants.values()))
     return _INSERT.format(table=table.name, names=names, values=values, rows=rows_of(dialect, table, columns))
 
