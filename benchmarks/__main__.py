@@ -26,7 +26,7 @@ _RESULTS = Path(__file__).parent / "results"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
-    results = Results(_machine())
+    results = Results(machine())
     if (obstacle := fastify_obstacle()) is not None:
         results.left_out["Fastify PostgreSQL"] = obstacle
     with tempfile.TemporaryDirectory(prefix="bench", ignore_cleanup_errors=True) as name:
@@ -91,7 +91,8 @@ def _say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """What the figures were taken on."""
     cpu = next(
         (
             line.partition(":")[2].strip()

@@ -4,6 +4,7 @@ to databases, from outside of the services."""
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -22,10 +23,14 @@ class Postgres:
     url: str  # of the database "postgres"
     folder: Path
 
-    def create(self, name: str) -> str:
-        """An empty database."""
-        carry_out(self.url, f"CREATE DATABASE {name}")
+    def create(self, name: str, template: str = "template1") -> str:
+        """An empty database, or a copy of another one that nobody is connected to."""
+        carry_out(self.url, f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url.replace("/postgres?", f"/{name}?")
+
+    def wal_bytes(self) -> int:
+        """Written so far, of all databases."""
+        return ask(self.url, "SELECT pg_current_wal_insert_lsn() - '0/0'")
 
     def cpu_seconds(self) -> float:
         pid = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
@@ -40,6 +45,14 @@ def postgres_in(folder: Path) -> Iterator[Postgres]:
         yield Postgres(server.get_uri(database="postgres"), folder)
     finally:
         server.cleanup()
+
+
+@contextmanager
+def postgres_in_kept(folder: Path) -> Iterator[Postgres]:
+    """A server on the data of the run before, if it was kept."""
+    shutil.rmtree(folder / "runtime", ignore_errors=True)
+    with postgres_in(folder) as postgres:
+        yield postgres
 
 
 def ask(url: str, query: str, *values: object) -> int:

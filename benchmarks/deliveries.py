@@ -68,17 +68,21 @@ def prepare(path: Path, count: int, number: int, pool: ProcessPoolExecutor) -> P
 def _make(mark: str, start: int, count: int) -> bytes:
     chance = random.Random(f"{mark}{start}")  # noqa: S311 - load, no secret
     webhook = Webhook(SECRET)
-    kinds = chance.choices(list(_KINDS), weights=list(_KINDS.values()), k=_PART)
+    kinds = some_kinds(chance, _PART)
     now = datetime.now(UTC)
     size = min(_PART, count - start)
     return b"".join(_record(webhook, now, mark, kinds[index], chance) for index in range(size))
+
+
+def some_kinds(chance: random.Random, count: int) -> list[str]:
+    return chance.choices(list(_KINDS), weights=list(_KINDS.values()), k=count)
 
 
 def _record(webhook: Webhook, now: datetime, mark: str, kind: str, chance: random.Random) -> bytes:
     random_id = f"{chance.getrandbits(96):024x}"
     event_id = f"{random_id[:8]}-{random_id[8:12]}-4{random_id[12:15]}{mark}{chance.getrandbits(48):012x}"
     delivery_id = f"msg_{event_id.replace('-', '')[:27]}"
-    body = orjson.dumps(_event(event_id, kind, now, chance)).decode()
+    body = orjson.dumps(make_event(event_id, kind, now, chance)).decode()
     request = (
         "POST /webhooks/seam HTTP/1.1\r\nhost: 127.0.0.1\r\nuser-agent: Svix-Webhooks/1.99\r\n"
         f"content-type: application/json\r\ncontent-length: {len(body.encode())}\r\naccept: */*\r\n"
@@ -88,7 +92,8 @@ def _record(webhook: Webhook, now: datetime, mark: str, kind: str, chance: rando
     return b"%08d" % len(request) + request
 
 
-def _event(event_id: str, kind: str, now: datetime, chance: random.Random) -> dict[str, object]:
+def make_event(event_id: str, kind: str, now: datetime, chance: random.Random) -> dict[str, object]:
+    """One event about one of the tracked codes, or its lock, as Seam would send it."""
     code = chance.randrange(CODES)
     occurred_at = now - timedelta(seconds=chance.uniform(0.5, 5))
     event: dict[str, object] = {

@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import json
 import random
-import shutil
 import sys
 import tempfile
 import time
@@ -40,7 +39,7 @@ from app.storage.counts import fold
 from app.storage.engine import Database, open_database
 from app.storage.inbox import Delivery, Outcome, store_batch
 from app.storage.tables import access_codes
-from benchmarks.databases import Postgres, carry_out, postgres_in
+from benchmarks.databases import Postgres, carry_out, postgres_in_kept
 from benchmarks.growth_data import Size, build, code_id, lock_id, seam_id, verified_codes
 from tests.api.worlds import Clock, client_of, make_services
 
@@ -98,14 +97,6 @@ def _folder(keep: Path | None) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="growth", ignore_cleanup_errors=True) as name:
         Path(name).chmod(0o755)
         yield Path(name)
-
-
-@contextmanager
-def postgres_in_kept(folder: Path) -> Iterator[Postgres]:
-    """A server on the data of the run before, if it was kept."""
-    shutil.rmtree(folder / "runtime", ignore_errors=True)
-    with postgres_in(folder) as postgres:
-        yield postgres
 
 
 def _databases(name: str, folder: Path, postgres: Postgres, chosen: argparse.Namespace) -> dict[str, tuple[str, Size]]:

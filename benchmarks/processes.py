@@ -30,7 +30,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def cpu_seconds(self) -> float:
-        return _own_cpu(self.pid)
+        return own_cpu(self.pid)
 
     def peak_mib(self) -> float:
         """The largest resident set so far."""
@@ -43,15 +43,24 @@ def serving(
     command: Sequence[str], port: int, folder: Path, log: Path, settings: Mapping[str, str]
 ) -> Iterator[Server]:
     """The command under way, from its first answer on. ``settings`` is all of its environment but the PATH."""
-    environment = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **settings}
     began = time.monotonic()
-    with log.open("ab") as output:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
-    try:
+    with running(command, folder, log, settings) as process:
         server = Server(port, process.pid)
         _wait_until_it_answers(process, port, log)
         server.started_in = time.monotonic() - began
         yield server
+
+
+@contextmanager
+def running(
+    command: Sequence[str], folder: Path, log: Path, settings: Mapping[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The same for a command that answers nobody."""
+    environment = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **settings}
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
+    try:
+        yield process
         if process.poll() is not None:
             raise RuntimeError(f"{command[0]} ended by itself; see {log}")
     finally:
@@ -72,10 +81,11 @@ def free_port() -> int:
 def cpu_of_family(pid: int) -> float:
     """CPU seconds of a process, its children that run, and those that ended."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return _own_cpu(pid, with_ended=True) + sum(_own_cpu(int(child)) for child in children)
+    return own_cpu(pid, with_ended=True) + sum(own_cpu(int(child)) for child in children)
 
 
-def _own_cpu(pid: int, *, with_ended: bool = False) -> float:
+def own_cpu(pid: int, *, with_ended: bool = False) -> float:
+    """CPU seconds of one process."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except FileNotFoundError:  # ended meanwhile: its parent has counted it

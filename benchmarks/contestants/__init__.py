@@ -43,16 +43,17 @@ class Contestant:
 
     @contextmanager
     def running_at(self, port: int, **settings: str) -> Iterator[Server]:
-        environment = {
-            "PORT": str(port),
+        environment = {"PORT": str(port), **self.environment(), **settings}
+        with serving(self.command(port), port, ROOT, self.log, environment) as server:
+            yield server
+
+    def environment(self) -> dict[str, str]:
+        return {
             "DATABASE_URL": self.url or "",
             "SEAM_WEBHOOK_SECRET": SECRET,
             "LATCHWATCH_SECRET_KEY": "0123456789abcdef" * 4,
             "LATCHWATCH_ADMIN_TOKEN": TOKEN,
-            **settings,
         }
-        with serving(self.command(port), port, ROOT, self.log, environment) as server:
-            yield server
 
     def rows(self, mark: str) -> int | None:
         """How many events with this mark in their ids are kept. ``None``: it keeps nothing."""
