@@ -15,7 +15,7 @@ from uuid import uuid4
 import asyncpg
 import orjson
 
-from app.domain.events import Event, read_event
+from app.domain.events import read_event
 from app.domain.fingerprints import Fingerprinter
 from app.storage.engine import Database, open_database
 from app.storage.inbox import Delivery, Outcome, store_batch
@@ -32,6 +32,7 @@ PRELOAD = "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'"
 """Before the start of the server that ``measure_costs`` is given."""
 
 _ROUNDS = 3
+_UNKNOWN = "nobody-knows-this-code"
 _CHANCE = random.Random(1)  # noqa: S311 - nothing secret
 _FINGERPRINTER = Fingerprinter(b"0123456789abcdef" * 4)
 
@@ -172,14 +173,13 @@ def _by_target(rows: Sequence[Any], stored: int) -> list[dict[str, Any]]:
 
 
 async def _locks(db: Database, url: str | None) -> list[dict[str, Any]]:
-    """Of a batch that has done its work but for one code, which somebody else holds."""
+    """Of a batch whose last statement waits for somebody else, who is about to mention the same unknown code."""
     holder, watcher = await asyncpg.connect(url), await asyncpg.connect(url)
     try:
         await holder.execute("BEGIN")
-        (batch,) = _batches(BATCHES[-1], BATCHES[-1])
-        told = [each.reading.access_code_id for each in batch if isinstance(each.reading, Event)]
-        await holder.execute("SELECT 1 FROM access_codes WHERE access_code_id = ANY($1::text[]) FOR UPDATE", told)
-        task = asyncio.create_task(store_batch(db, batch))
+        await holder.execute("INSERT INTO mentions (access_code_id, due_at) VALUES ($1, now())", _UNKNOWN)
+        batch = [*_deliveries(BATCHES[-1] - 1), _delivery("access_code.created", datetime.now(UTC), _UNKNOWN)]
+        task = asyncio.create_task(store_batch(db, batch, track_all=True))
         while (pid := await watcher.fetchval(_WAITING)) is None:
             await asyncio.wait([task], timeout=0.01)
         rows = [dict(row) for row in await watcher.fetch(_LOCKS, pid)]
@@ -200,8 +200,9 @@ def _deliveries(count: int) -> list[Delivery]:
     return [_delivery(kind, now) for kind in some_kinds(_CHANCE, count)]
 
 
-def _delivery(kind: str, now: datetime) -> Delivery:
+def _delivery(kind: str, now: datetime, access_code_id: str | None = None) -> Delivery:
     known_by = f"msg_{uuid4().hex}"
-    body = orjson.dumps(make_event(str(uuid4()), kind, now, _CHANCE))
+    event = make_event(str(uuid4()), kind, now, _CHANCE)
+    body = orjson.dumps(event if access_code_id is None else event | {"access_code_id": access_code_id})
     reading = read_event(body, delivery_id=known_by, received_at=now, fingerprinter=_FINGERPRINTER)
     return Delivery(known_by, now, len(body), "key:digest", reading, "webhook")
