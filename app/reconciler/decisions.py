@@ -59,7 +59,7 @@ def asked_about(case: Case) -> Seen:
 class Decision:
     """``case`` is the one that was decided on, with what the read renewed of its intent. ``read`` is the answer that
     counted (``None``: there was none, or it was dropped because news or another intent had overtaken it), ``outcome``
-    what it told about a change without an answer."""
+    what it told about a change without an answer, ``backup`` Seam's id of a backup code that is new to us."""
 
     case: Case
     assessment: Assessment
@@ -68,6 +68,7 @@ class Decision:
     read: Read | None
     is_dropped: bool
     outcome: Outcome | None = None
+    backup: str | None = None
 
 
 def decide(case: Case, seen: Seen, policy: Policy, now: datetime, spread: Spread = no_spread) -> Decision:
@@ -98,7 +99,8 @@ def decide(case: Case, seen: Seen, policy: Policy, now: datetime, spread: Spread
     seen = replace(seen, reading=reading, asked=seen.asked and not is_dropped)
     queueing = _queue(row, assessment, seen, policy, now, spread)
     read = reading if isinstance(reading, Read) else None
-    return Decision(replace(case, row=row), assessment, reads, queueing, read, is_dropped, told)
+    backup = row.replaced_by if row.replaced_by != case.row.replaced_by else None
+    return Decision(replace(case, row=row), assessment, reads, queueing, read, is_dropped, told, backup)
 
 
 def needs_seam(row: CodeRow, assessment: Assessment) -> bool:

@@ -10,13 +10,12 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from app.domain.assessment import Policy
-from app.domain.verdicts import assess
 from app.reconciler.asking import ask_seam
 from app.reconciler.catching_up import CatchUp
-from app.reconciler.decisions import NOTHING_SEEN, Decision, Seen, needs_seam
+from app.reconciler.decisions import NOTHING_SEEN, Decision, decide, needs_seam
 from app.reconciler.locks import locks_to_read, read_locks
 from app.reconciler.metrics import ReconcilerMetrics
-from app.reconciler.steps import save_batch
+from app.reconciler.steps import Saved, save_batch, save_decisions
 from app.reconciler.waits import Spread, no_spread, pause
 from app.seam.gateway import Gateway
 from app.storage.claims import claim_due, decide_again, earliest_due, failures_of, postpone, release
@@ -223,29 +222,21 @@ class Reconciler:
         if locks and self._gateway is not None:
             await read_locks(self._db, self._gateway, locks, self._policy, now, self._calls)
             cases, now = await self._load(ids), self._clock()
-        asking = [case for case in cases if self._needs_seam(case, now)]
-        at_once = {case.row.id for case in cases} - {case.row.id for case in asking}
-        await self._save(dict.fromkeys(at_once, NOTHING_SEEN), leased_until)
+        decisions = [decide(case, NOTHING_SEEN, self._policy, now, self._spread) for case in cases]
+        asking = [each.case for each in decisions if needs_seam(each.case.row, each.assessment)]
+        at_once = [each for each in decisions if not needs_seam(each.case.row, each.assessment)]
+        await self._note(await save_decisions(self._db, at_once, now), leased_until)
         if asking:
             seen = await ask_seam(self._db, self._gateway, asking, self._policy, now, self._calls)
-            found = [case.row.id for case in asking if case.row.id not in seen]
-            await self._save(seen | dict.fromkeys(found, NOTHING_SEEN), leased_until)
+            seen |= dict.fromkeys([case.row.id for case in asking if case.row.id not in seen], NOTHING_SEEN)
+            saved = await save_batch(self._db, seen, self._policy, self._clock, self._spread)
+            await self._note(saved, leased_until)
 
     async def _load(self, ids: Sequence[str]) -> list[Case]:
         async with self._db.read() as conn:
-            return await load_cases(conn, ids)
+            return [case for case in await load_cases(conn, ids) if case.is_watched]
 
-    def _needs_seam(self, case: Case, now: datetime) -> bool:
-        row = case.row
-        if row.untracked_at is not None:
-            return False
-        assessment = assess(row.intent(), case.signals, row.reads(), case.health, now, self._policy)
-        return needs_seam(row, assessment)
-
-    async def _save(self, seen: dict[str, Seen], leased_until: datetime) -> None:
-        if not seen:
-            return
-        saved = await save_batch(self._db, seen, self._policy, self._clock, self._spread)
+    async def _note(self, saved: Saved, leased_until: datetime) -> None:
         self._count(saved.decisions)
         self._metrics.steps.labels("overtaken").inc(len(saved.overtaken))
         if saved.overtaken:

@@ -5,7 +5,7 @@ A decision that somebody overtook (the revision moved) is dropped and taken agai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -16,14 +16,14 @@ from app.domain.assessment import Policy
 from app.domain.codes import Read
 from app.reconciler.decisions import NOTHING_SEEN, Decision, Seen, decide
 from app.reconciler.waits import Spread, no_spread
-from app.storage.audit import record
+from app.storage.audit import Act, record_all
 from app.storage.claims import look_up
 from app.storage.codes import Case, load_case, load_cases
-from app.storage.engine import Connection, Database
+from app.storage.engine import Database
 from app.storage.errors import StorageConflict, StorageUnavailable
 from app.storage.mentions import mention
 from app.storage.notices import announce
-from app.storage.steps import closed_by, opened_by, save_step
+from app.storage.steps import CodeStep, closed_by, opened_by, save_steps
 from app.storage.timeline import READ_ACTION
 
 ACTOR = "latchwatch"
@@ -95,51 +95,54 @@ async def save_batch(
     waits: bool = False,
     keep_lease: bool = False,
 ) -> Saved:
-    """Take the steps of these codes (``{our id: what was seen}``) in one transaction.
+    """Decide on these codes (``{our id: what was seen}``), and save that.
 
-    Codes that another transaction holds are left out, unless it ``waits``. Raises ``StorageUnavailable``, or whatever
-    a code made a rule raise: then nothing of the batch was saved.
+    Codes that another transaction holds are left out, unless it ``waits``, which is for one code alone. Raises
+    ``StorageUnavailable``, or whatever a code made a rule raise: then nothing of the batch was saved.
     """
-    saved = Saved()
+    async with db.read() as conn:
+        cases = await load_cases(conn, sorted(seen))
+    # Not before: whoever saved one of them until here had read the clock earlier, and time must not run back.
+    now = clock()
+    decisions = [decide(case, seen[case.row.id], policy, now, spread) for case in cases if case.is_watched]
+    return await save_decisions(db, decisions, now, waits=waits, keep_lease=keep_lease)
+
+
+async def save_decisions(
+    db: Database, decisions: Sequence[Decision], now: datetime, *, waits: bool = False, keep_lease: bool = False
+) -> Saved:
+    """Save these decisions, on one code each, in one transaction. What another one overtook is left out, see
+    ``save_batch``. Raises ``StorageUnavailable``."""
+    if not decisions:
+        return Saved()
     try:
         async with db.write() as conn:
-            cases = await load_cases(conn, sorted(seen), lock=not waits)
-            # Not before: whoever saved one of them until here had read the clock earlier, and time must not run back.
-            now = clock()
-            for case in cases:
-                await _save(conn, case, decide(case, seen[case.row.id], policy, now, spread), now, keep_lease, saved)
-            await announce(conn, [each.case.row.id for each in saved.decisions if _is_news(each)])
+            ids = await save_steps(conn, [_step(each, keep_lease) for each in decisions], now, waits=waits)
+            saved = [each for each in decisions if each.case.row.id in ids]
+            await record_all(conn, [act for each in saved for act in _acts(each)], at=now, actor=ACTOR)
+            # Whoever pulled them: their guests need those codes now, so they are watched too.
+            await mention(conn, [each.backup for each in saved if each.backup is not None], now)
+            await announce(conn, [each.case.row.id for each in saved if _is_news(each)])
     except StorageConflict:
-        return Saved(overtaken=list(seen))
-    if not waits:
-        saved.overtaken += sorted(set(seen) - {case.row.id for case in cases})
-    for decision in saved.decisions:
+        return Saved(overtaken=[each.case.row.id for each in decisions])
+    for decision in saved:
         _tell(decision)
-    return saved
+    return Saved(saved, [each.case.row.id for each in decisions if each.case.row.id not in ids])
 
 
-async def _save(
-    conn: Connection, case: Case, decision: Decision, now: datetime, keep_lease: bool, saved: Saved
-) -> None:
-    if case.row.untracked_at is not None:
-        return
+def _step(decision: Decision, keep_lease: bool) -> CodeStep:
     queueing = decision.queueing
     if keep_lease:
-        queueing = replace(queueing, leased_until=case.row.leased_until)
-    if not await save_step(conn, decision.case, decision.assessment, decision.reads, now, queueing):
-        saved.overtaken.append(case.row.id)
-        return
+        queueing = replace(queueing, leased_until=decision.case.row.leased_until)
+    return CodeStep(decision.case, decision.assessment, decision.reads, queueing)
+
+
+def _acts(decision: Decision) -> Iterator[Act]:
+    code_id = decision.case.row.id
     if decision.read is not None:
-        details = _details(decision.read)
-        await record(conn, at=now, actor=ACTOR, action=READ_ACTION, code_id=case.row.id, details=details)
+        yield Act(READ_ACTION, code_id, _details(decision.read))
     if decision.outcome is not None:
-        action = f"change_{decision.outcome.value}"
-        await record(conn, at=now, actor=ACTOR, action=action, code_id=case.row.id)
-    backup = decision.case.row.replaced_by
-    if backup is not None and backup != case.row.replaced_by:
-        # Whoever pulled it: the guest needs that code now, so it is watched too.
-        await mention(conn, [backup], now)
-    saved.decisions.append(decision)
+        yield Act(f"change_{decision.outcome.value}", code_id)
 
 
 async def _load(db: Database, ident: str) -> Case | None:

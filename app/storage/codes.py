@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, RowMapping, case, func, insert, literal, null, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, case, func, insert, literal, null, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.assessment import Verdict
@@ -20,9 +20,11 @@ from app.domain.changes import Unanswered
 from app.domain.codes import Binding, Code, CodeType, Reads
 from app.domain.health import Health
 from app.domain.news import Signals
+from app.storage.dialects import dialect_of
 from app.storage.flags import FlagRow, close_flags, open_flags_of
 from app.storage.health import accounts_of, load_health
 from app.storage.notices import announce
+from app.storage.rows import fetch_by, selection
 from app.storage.signals import load_signals
 from app.storage.tables import access_codes
 from app.storage.types import UtcDateTime
@@ -30,8 +32,6 @@ from app.storage.values import decode_read, decode_unanswered, encode_read
 
 LOOK_AFTER = timedelta(seconds=5)
 """A create call that has no answer by then is looked for on its lock."""
-
-_MANY = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +148,9 @@ class CodeRow:
         return replace(self, **intent_columns(code))
 
 
+_COLUMNS = tuple(CodeRow.__dataclass_fields__)
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """All that is known about one code at one moment: what ``assess`` looks at, and its open flags."""
@@ -156,6 +159,10 @@ class Case:
     signals: Signals
     health: Health
     flags: tuple[FlagRow, ...] = ()
+
+    @property
+    def is_watched(self) -> bool:
+        return self.row.untracked_at is None
 
 
 def new_code_id() -> str:
@@ -186,29 +193,16 @@ class NewCode:
 
 async def load_case(conn: AsyncConnection, ident: str) -> Case | None:
     """One code, untracked ones too. ``ident`` is ours or Seam's ``access_code_id``; ours goes first."""
-    found = await conn.execute(
-        select(access_codes).where(or_(access_codes.c.id == ident, access_codes.c.access_code_id == ident))
-    )
-    rows = [to_row(row) for row in found.mappings()]
+    query = selection(dialect_of(conn), access_codes, _COLUMNS, "id = :ident OR access_code_id = :ident")
+    rows = [CodeRow(*row) for row in await query.fetch(conn, ident=ident)]
     if not rows:
         return None
     return (await _cases(conn, [min(rows, key=lambda row: row.id != ident)]))[0]
 
 
-async def load_cases(conn: AsyncConnection, ids: Sequence[str], *, lock: bool = False) -> list[Case]:
-    """Many codes by our ids, sorted by id; ids without a row are left out.
-
-    ``lock`` takes the rows for this transaction and leaves out those that another one holds: who waits for a row while
-    it holds others can deadlock with ingest, which marks many codes due in one statement.
-    """
-    rows: list[CodeRow] = []
-    for start in range(0, len(ids), _MANY):
-        query = (
-            select(access_codes).where(access_codes.c.id.in_(ids[start : start + _MANY])).order_by(access_codes.c.id)
-        )
-        if lock:
-            query = query.with_for_update(skip_locked=True)
-        rows += [to_row(row) for row in (await conn.execute(query)).mappings()]
+async def load_cases(conn: AsyncConnection, ids: Sequence[str]) -> list[Case]:
+    """Many codes by our ids, sorted by id; ids without a row are left out."""
+    rows = [CodeRow(*row) for row in await fetch_by(conn, access_codes, _COLUMNS, "id", ids)]
     return await _cases(conn, sorted(rows, key=lambda row: row.id))
 
 
@@ -229,12 +223,15 @@ async def _cases(conn: AsyncConnection, rows: Sequence[CodeRow]) -> list[Case]:
     ]
 
 
-async def _with_accounts(conn: AsyncConnection, rows: Sequence[CodeRow]) -> list[CodeRow]:
+async def _with_accounts(conn: AsyncConnection, rows: Sequence[CodeRow]) -> Sequence[CodeRow]:
     """Seam's access code does not say which account it hangs on; its lock does. The next step writes it down."""
     unknown = {row.device_id for row in rows if row.device_id and row.connected_account_id is None}
-    known = await accounts_of(conn, unknown) if unknown else {}
+    known = await accounts_of(conn, unknown)
     return [
-        replace(row, connected_account_id=row.connected_account_id or known.get(row.device_id or "")) for row in rows
+        replace(row, connected_account_id=known[row.device_id])
+        if row.connected_account_id is None and row.device_id in known
+        else row
+        for row in rows
     ]
 
 

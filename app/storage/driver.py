@@ -40,34 +40,41 @@ def statement_of(dialect: Literal["sqlite", "postgresql"], text: str) -> Stateme
 
 
 async def run(connection: AsyncConnection, *steps: Step) -> list[Any]:
-    """Run them in order in the transaction of ``connection``; the first column of the last one's rows comes back.
+    """Like ``fetch``, but the first column alone comes back."""
+    return [row[0] for row in await fetch(connection, *steps)]
+
+
+async def fetch(connection: AsyncConnection, *steps: Step) -> list[Sequence[Any]]:
+    """Run them in order in the transaction of ``connection``; the last one's rows come back, as the driver has them.
 
     Raises the driver's own errors: ``Database`` translates those as well.
     """
+    if not steps:
+        return []
     proxied = await connection.get_raw_connection()
     driver: Any = proxied.driver_connection
     if connection.dialect.name == "sqlite":
         # Its one way into its own thread with more than a statement.
-        answer: list[Any] = await driver._execute(_run_here, driver._conn, steps)  # noqa: SLF001
+        answer: list[Sequence[Any]] = await driver._execute(_run_here, driver._conn, steps)  # noqa: SLF001
         return answer
     adapted: Any = proxied.dbapi_connection
     if adapted._transaction is None:  # noqa: SLF001
         # SQLAlchemy would begin with its own first statement only.
         await adapted._start_transaction()  # noqa: SLF001
-    rows: list[Any] = []
+    rows: list[Sequence[Any]] = []
     for statement, values in steps:
         if isinstance(values, list):
             await driver.executemany(statement.sql, values)
         else:
             rows = await driver.fetch(statement.sql, *[values[name] for name in statement.names])
-    return [row[0] for row in rows]
+    return rows
 
 
-def _run_here(connection: sqlite3.Connection, steps: Sequence[Step]) -> list[Any]:
-    rows: list[Any] = []
+def _run_here(connection: sqlite3.Connection, steps: Sequence[Step]) -> list[Sequence[Any]]:
+    rows: list[Sequence[Any]] = []
     for statement, values in steps:
         if isinstance(values, list):
             connection.executemany(statement.sql, values)
         else:
             rows = connection.execute(statement.sql, values).fetchall()
-    return [row[0] for row in rows]
+    return rows

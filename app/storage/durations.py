@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -11,8 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.assessment import Assessment, Verdict
 from app.storage.codes import CodeRow
-from app.storage.dialects import insert_into
+from app.storage.driver import Row, Step
+from app.storage.engine import Dialect
 from app.storage.figure_tables import durations
+from app.storage.sets import insertion, steps_of
 from app.storage.tables import devices
 
 Kind = Literal["set", "removed"]
@@ -20,21 +22,23 @@ NEWEST = 1_000
 """Percentiles of the whole service are those of so many of the newest codes: enough, and the same work forever."""
 NEWEST_OF_LOCK = 100
 
+_COLUMNS = ("code_id", "kind", "device_id", "seconds")
 _KINDS: dict[Verdict, Kind] = {Verdict.VERIFIED: "set", Verdict.REMOVED: "removed"}
 
 
-async def note_duration(conn: AsyncConnection, row: CodeRow, assessment: Assessment) -> None:
-    """Keep how long the code took, if this verdict is the end of a duration and it reached it for the first time."""
+def note_durations(dialect: Dialect, changed: Iterable[tuple[CodeRow, Assessment]]) -> list[Step]:
+    """Keep how long codes took whose verdict is the end of a duration, if they reached it for the first time."""
+    ended = [_duration(row, assessment) for row, assessment in changed]
+    rows = [row for row in ended if row is not None]
+    return steps_of(insertion(dialect, durations, _COLUMNS, "ON CONFLICT DO NOTHING"), rows)
+
+
+def _duration(row: CodeRow, assessment: Assessment) -> Row | None:
     kind = _KINDS.get(assessment.verdict)
     began = _began(row, kind)
     if kind is None or began is None:
-        return
-    seconds = max(0.0, (assessment.since - began).total_seconds())
-    await conn.execute(
-        insert_into(conn, durations)
-        .values(code_id=row.id, kind=kind, device_id=row.device_id, seconds=seconds)
-        .on_conflict_do_nothing()
-    )
+        return None
+    return row.id, kind, row.device_id, max(0.0, (assessment.since - began).total_seconds())
 
 
 def _began(row: CodeRow, kind: Kind | None) -> datetime | None:

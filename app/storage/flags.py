@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import exists, insert, select, update
+from sqlalchemy import exists, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.assessment import SEVERITIES, FlagKind, Problem
+from app.storage.dialects import dialect_of
+from app.storage.driver import Step, run
+from app.storage.engine import Dialect
+from app.storage.rows import fetch_by
+from app.storage.sets import as_json, correction, insertion, steps_of
 from app.storage.tables import access_codes, alerts, flags
 from app.storage.values import encode_problem
 
-_MANY = 500
+_OPENED = (
+    *("id", "kind", "severity", "code_id", "access_code_id", "device_id"),
+    *("opened_at", "reason", "problem", "created_at"),
+)
+_TOLD = ("id", "flag_id", "change", "state", "next_attempt_at", "created_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +50,29 @@ class FlagRow:
     reminders: int
 
 
+_COLUMNS = tuple(FlagRow.__dataclass_fields__)
+
+
+@dataclass(frozen=True, slots=True)
+class NewFlag:
+    """A flag to be opened. ``code_id`` is ``None`` for a flag of the service itself. ``id`` will be the row's."""
+
+    kind: FlagKind
+    code_id: str | None
+    access_code_id: str | None
+    device_id: str | None
+    opened_at: datetime
+    reason: str
+    problem: Problem | None
+    id: str = field(default_factory=lambda: f"flag_{uuid4().hex}")
+
+
 async def open_flags_of(conn: AsyncConnection, code_ids: Sequence[str]) -> dict[str, list[FlagRow]]:
     """The open flags of these codes, by code; codes without one are left out."""
     found: dict[str, list[FlagRow]] = defaultdict(list)
-    for start in range(0, len(code_ids), _MANY):
-        part = code_ids[start : start + _MANY]
-        rows = await conn.execute(select(flags).where(flags.c.code_id.in_(part), flags.c.closed_at.is_(None)))
-        for row in rows.mappings():
-            flag = FlagRow(**row)
-            found[flag.code_id or ""].append(flag)
+    for row in await fetch_by(conn, flags, _COLUMNS, "code_id", code_ids, " AND closed_at IS NULL"):
+        flag = FlagRow(*row)
+        found[flag.code_id or ""].append(flag)
     return dict(found)
 
 
@@ -89,32 +112,48 @@ async def open_flag(
 
     ``code_id`` is ``None`` for a flag of the service itself. Raises ``RefusedByDatabase`` where one like it is open.
     """
-    flag_id = f"flag_{uuid4().hex}"
-    await conn.execute(
-        insert(flags).values(
-            id=flag_id,
-            kind=kind.value,
-            severity=SEVERITIES[kind].value,
-            code_id=code_id,
-            access_code_id=access_code_id,
-            device_id=device_id,
-            opened_at=opened_at,
-            reason=reason,
-            problem=encode_problem(problem) if problem is not None else None,
-            created_at=now,
-        )
-    )
-    await _tell(conn, [flag_id], "opened", now)
-    return flag_id
+    flag = NewFlag(kind, code_id, access_code_id, device_id, opened_at, reason, problem)
+    await run(conn, *opening(dialect_of(conn), [flag], now))
+    return flag.id
 
 
 async def close_flags(conn: AsyncConnection, rows: Iterable[FlagRow], now: datetime) -> None:
     """Close these open flags and put the news of it into the outbox."""
-    ids = sorted(row.id for row in rows)
-    if not ids:
-        return
-    await conn.execute(update(flags).where(flags.c.id.in_(ids)).values(closed_at=now, remind_at=None))
-    await _tell(conn, ids, "closed", now)
+    await run(conn, *closing(dialect_of(conn), rows, now))
+
+
+def opening(dialect: Dialect, new: Sequence[NewFlag], now: datetime) -> list[Step]:
+    """Open these flags and put the news of it into the outbox."""
+    rows = [
+        (
+            *(flag.id, flag.kind.value, SEVERITIES[flag.kind].value, flag.code_id, flag.access_code_id),
+            *(flag.device_id, flag.opened_at, flag.reason, _problem(flag.problem), now),
+        )
+        for flag in new
+    ]
+    told = _tell(dialect, [flag.id for flag in new], "opened", now)
+    return [*steps_of(insertion(dialect, flags, _OPENED), rows), *told]
+
+
+def closing(dialect: Dialect, rows: Iterable[FlagRow], now: datetime) -> list[Step]:
+    """Close these open flags and put the news of it into the outbox."""
+    ids = [row.id for row in rows]
+    closed = correction(dialect, flags, ("id", "closed_at", "remind_at"))
+    return [*steps_of(closed, [(ident, now, None) for ident in ids]), *_tell(dialect, ids, "closed", now)]
+
+
+def correcting(dialect: Dialect, told: Sequence[tuple[FlagRow, str, Problem | None]]) -> list[Step]:
+    """Have these open flags tell this reason and problem. That is no news: nobody is told again."""
+    rows = [
+        (flag.id, reason, _problem(problem))
+        for flag, reason, problem in told
+        if (flag.reason, flag.problem) != (reason, encode_problem(problem) if problem is not None else None)
+    ]
+    return steps_of(correction(dialect, flags, ("id", "reason", "problem")), rows)
+
+
+def _problem(problem: Problem | None) -> str | None:
+    return as_json(encode_problem(problem)) if problem is not None else None
 
 
 async def acknowledge(
@@ -158,19 +197,7 @@ async def _note_whether_flagged(conn: AsyncConnection, code_id: str) -> None:
     await conn.execute(update(access_codes).where(access_codes.c.id == code_id).values(is_flagged=has_flag))
 
 
-async def _tell(conn: AsyncConnection, flag_ids: Sequence[str], change: str, now: datetime) -> None:
+def _tell(dialect: Dialect, flag_ids: Sequence[str], change: str, now: datetime) -> list[Step]:
     """One alert for one change of one flag: its id is the same however often that change is written or sent."""
-    await conn.execute(
-        insert(alerts),
-        [
-            {
-                "id": f"{flag_id}:{change}",
-                "flag_id": flag_id,
-                "change": change,
-                "state": "pending",
-                "next_attempt_at": now,
-                "created_at": now,
-            }
-            for flag_id in flag_ids
-        ],
-    )
+    rows = [(f"{flag_id}:{change}", flag_id, change, "pending", now, now) for flag_id in flag_ids]
+    return steps_of(insertion(dialect, alerts, _TOLD), rows)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any, TypeVar
 
-from sqlalchemy import RowMapping, Table, select
+from sqlalchemy import Table, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.health import AccountFacet, DeviceFacet, DeviceRead, Health, State
 from app.storage.codec import decode_state
 from app.storage.dialects import insert_into
+from app.storage.rows import fetch_by
 from app.storage.tables import accounts, devices
 from app.storage.values import decode_device_read, encode_device_read
 
-_MANY = 500
+_DEVICE_FACETS, _ACCOUNT_FACETS = tuple(DeviceFacet), tuple(AccountFacet)
+_DEVICE = ("device_id", "connected_account_id", "read", *(facet.value for facet in _DEVICE_FACETS))
+_ACCOUNT = ("connected_account_id", *(facet.value for facet in _ACCOUNT_FACETS))
+
+_NOTHING = (None, None)
+Facet = TypeVar("Facet", DeviceFacet, AccountFacet)
 
 Place = tuple[str | None, str | None]
 """Where a code is: device_id and connected_account_id."""
@@ -22,15 +29,15 @@ Place = tuple[str | None, str | None]
 
 async def load_health(conn: AsyncConnection, places: Sequence[Place]) -> dict[Place, Health]:
     """The health of each of these places; one that was never heard of has an empty one."""
-    locks = await _by_id(conn, devices, "device_id", {device for device, _ in places if device})
-    owners = await _by_id(conn, accounts, "connected_account_id", {account for _, account in places if account})
-    return {place: _health(locks.get(place[0] or ""), owners.get(place[1] or "")) for place in places}
+    locks = await _by_id(conn, devices, _DEVICE, {device for device, _ in places if device})
+    owners = await _by_id(conn, accounts, _ACCOUNT, {account for _, account in places if account})
+    return {place: _health(locks.get(place[0] or ""), owners.get(place[1] or "")) for place in set(places)}
 
 
 async def accounts_of(conn: AsyncConnection, device_ids: Iterable[str]) -> dict[str, str]:
     """The connected account of each of these locks, where it is known."""
-    locks = await _by_id(conn, devices, "device_id", set(device_ids))
-    return {ident: row["connected_account_id"] for ident, row in locks.items() if row["connected_account_id"]}
+    rows = await fetch_by(conn, devices, _DEVICE[:2], "device_id", set(device_ids))
+    return {ident: account for ident, account in rows if account}
 
 
 async def save_device_read(conn: AsyncConnection, read: DeviceRead) -> None:
@@ -55,24 +62,23 @@ async def load_device(conn: AsyncConnection, device_id: str) -> DeviceRead | Non
     return decode_device_read(read) if read is not None else None
 
 
-async def _by_id(conn: AsyncConnection, table: Table, column: str, ids: Iterable[str]) -> dict[str, RowMapping]:
-    found: dict[str, RowMapping] = {}
-    wanted = sorted(ids)
-    for start in range(0, len(wanted), _MANY):
-        rows = await conn.execute(select(table).where(table.c[column].in_(wanted[start : start + _MANY])))
-        found |= {row[column]: row for row in rows.mappings()}
-    return found
+async def _by_id(
+    conn: AsyncConnection, table: Table, columns: tuple[str, ...], ids: Collection[str]
+) -> dict[str, list[Any]]:
+    """What follows the key of each row, by the key."""
+    return {row[0]: row[1:] for row in await fetch_by(conn, table, columns, columns[0], ids)}
 
 
-def _health(device: RowMapping | None, account: RowMapping | None) -> Health:
-    read = device["read"] if device is not None else None
+def _health(device: Sequence[Any] | None, account: Sequence[Any] | None) -> Health:
+    _, read, *told = device or _NOTHING
     return Health(
-        device=MappingProxyType({facet: state for facet in DeviceFacet if (state := _state(device, facet.value))}),
-        account=MappingProxyType({facet: state for facet in AccountFacet if (state := _state(account, facet.value))}),
+        device=_states(_DEVICE_FACETS, told),
+        account=_states(_ACCOUNT_FACETS, account or ()),
         device_read=decode_device_read(read) if read is not None else None,
     )
 
 
-def _state(row: RowMapping | None, column: str) -> State | None:
-    text = row[column] if row is not None else None
-    return decode_state(text) if text is not None else None
+def _states(facets: Sequence[Facet], texts: Sequence[str | None]) -> Mapping[Facet, State]:
+    return MappingProxyType(
+        {facet: decode_state(text) for facet, text in zip(facets, texts, strict=False) if text is not None}
+    )

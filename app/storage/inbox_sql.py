@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 import orjson
-from sqlalchemy import Integer, Table
+from sqlalchemy import JSON, Boolean, Float, Integer, Table
 
 from app.domain.health import AccountFacet, DeviceFacet
 from app.domain.news import NewsKind
@@ -200,6 +200,12 @@ def _sql_type(table: Table, column: str) -> str:
             return "timestamptz"
         case Integer():
             return "integer"
+        case Boolean():
+            return "boolean"
+        case Float():
+            return "double precision"
+        case JSON():
+            return "jsonb"
         case _:
             return "text"
 

@@ -52,6 +52,8 @@ def mention_statement(dialect: Dialect) -> TextClause:
 
 async def mention(conn: AsyncConnection, access_code_ids: Sequence[str], now: datetime) -> None:
     """Have these few codes read at once."""
+    if not access_code_ids:
+        return
     values = [{"access_code_id": ident, "due_at": now} for ident in access_code_ids]
     await conn.execute(insert_into(conn, mentions).values(values).on_conflict_do_nothing())
 

@@ -5,25 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import MappingProxyType
 
-from sqlalchemy import RowMapping, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.news import NewsKind, Signals
 from app.storage.codec import decode_news
 from app.storage.dialects import insert_into
+from app.storage.rows import fetch_by
 from app.storage.tables import signals
 
-_MANY = 500
+_KINDS = tuple(NewsKind)
+_COLUMNS = ("access_code_id", "version", *(kind.value for kind in _KINDS))
 
 
 async def load_signals(conn: AsyncConnection, access_code_ids: Sequence[str]) -> dict[str, Signals]:
     """The signals of these codes; codes that no event mentioned are left out."""
-    found: dict[str, Signals] = {}
-    for start in range(0, len(access_code_ids), _MANY):
-        part = access_code_ids[start : start + _MANY]
-        rows = await conn.execute(select(signals).where(signals.c.access_code_id.in_(part)))
-        found |= {row["access_code_id"]: _to_signals(row) for row in rows.mappings()}
-    return found
+    rows = await fetch_by(conn, signals, _COLUMNS, "access_code_id", access_code_ids)
+    return {ident: _signals(version, news) for ident, version, *news in rows}
 
 
 async def lock_signals(conn: AsyncConnection, access_code_id: str) -> Signals:
@@ -37,11 +34,13 @@ async def lock_signals(conn: AsyncConnection, access_code_id: str) -> Signals:
         # An update that changes nothing: unlike DO NOTHING it takes the row lock, and RETURNING shows the latest row.
         statement.on_conflict_do_update(
             index_elements=[signals.c.access_code_id], set_={"version": signals.c.version}
-        ).returning(signals)
+        ).returning(*[signals.c[name] for name in _COLUMNS])
     )
-    return _to_signals(held.mappings().one())
+    _, version, *news = held.one()
+    return _signals(version, news)
 
 
-def _to_signals(row: RowMapping) -> Signals:
-    latest = {kind: decode_news(row[kind.value]) for kind in NewsKind if row[kind.value] is not None}
-    return Signals(latest=MappingProxyType(latest), version=row["version"])
+def _signals(version: int, news: Sequence[str | None]) -> Signals:
+    """``news``: what the columns of the kinds hold, in their order."""
+    latest = {kind: decode_news(text) for kind, text in zip(_KINDS, news, strict=True) if text is not None}
+    return Signals(latest=MappingProxyType(latest), version=version)

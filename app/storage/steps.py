@@ -2,21 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ScalarSelect, func, insert, literal, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.assessment import Assessment, FlagKind, Verdict
+from app.domain.assessment import Assessment, FlagKind, Problem, Verdict
 from app.domain.codes import Reads
 from app.storage.codes import Case, CodeRow, read_columns
-from app.storage.durations import note_duration
-from app.storage.flags import FlagRow, close_flags, open_flag
-from app.storage.tables import access_codes, flags, transitions
-from app.storage.types import UtcDateTime
+from app.storage.dialects import dialect_of
+from app.storage.driver import Step, run, statement_of
+from app.storage.durations import note_durations
+from app.storage.engine import Dialect
+from app.storage.flags import FlagRow, NewFlag, closing, correcting, opening
+from app.storage.inbox_sql import rows_of
+from app.storage.sets import Bulk, as_json, steps_of
+from app.storage.tables import access_codes, transitions
 from app.storage.values import encode_problem
+
+_UPDATE_ONE_WRITER = """
+    UPDATE access_codes SET revision = access_codes.revision + 1, {values} FROM {rows}
+    WHERE access_codes.id = given.id AND access_codes.revision = given.revision AND access_codes.untracked_at IS NULL
+    RETURNING id"""
+# Rows are locked in the order of their ids before any is changed, as ingest does when it marks many codes due: two that
+# concern the same codes never wait for each other in a circle.
+_UPDATE_SHARED = """
+    WITH held AS (
+        SELECT given.* FROM {rows} JOIN access_codes ON access_codes.id = given.id
+        WHERE access_codes.revision = given.revision AND access_codes.untracked_at IS NULL
+        ORDER BY access_codes.id FOR UPDATE OF access_codes {held}
+    )
+    UPDATE access_codes SET revision = access_codes.revision + 1, {values}
+    FROM held AS given WHERE access_codes.id = given.id
+    RETURNING access_codes.id"""
+# The clocks of replicas differ, and one may be set back: a code's story is told in the order in which it was saved.
+_NOTE = """
+    INSERT INTO transitions (code_id, at, from_verdict, to_verdict, since, reason)
+    SELECT code_id, {at}, from_verdict, to_verdict, since, reason FROM {rows}"""
+_LAST = "(SELECT max(known.at) FROM transitions AS known WHERE known.code_id = given.code_id)"
+_TRANSITION = ("code_id", "at", "from_verdict", "to_verdict", "since", "reason")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,49 +58,58 @@ class Queueing:
     error: str | None = None
 
 
-async def save_step(
-    conn: AsyncConnection,
-    case: Case,
-    assessment: Assessment,
-    reads: Reads,
-    now: datetime,
-    queueing: Queueing,
-) -> bool:
-    """Write the step in the caller's transaction, if the code is still at ``case.row.revision``.
+@dataclass(frozen=True, slots=True)
+class CodeStep:
+    """What is to be saved of one code that was decided on as it was at ``case.row.revision``.
 
-    False: somebody changed it since (or untracked it), and nothing was written: decide again on what is there now.
     ``case.row`` may carry an intent that a read has renewed (``CodeRow.with_intent``); it is written as well.
     """
-    row = case.row
-    changed = await conn.execute(
-        update(access_codes)
-        .where(
-            access_codes.c.id == row.id,
-            access_codes.c.revision == row.revision,
-            access_codes.c.untracked_at.is_(None),
-        )
-        .values(**_columns(case, assessment, reads, now, queueing), revision=row.revision + 1)
+
+    case: Case
+    assessment: Assessment
+    reads: Reads
+    queueing: Queueing
+
+    @property
+    def is_transition(self) -> bool:
+        row = self.case.row
+        return not row.was_assessed or row.verdict != self.assessment.verdict
+
+
+async def save_steps(
+    conn: AsyncConnection, steps: Sequence[CodeStep], now: datetime, *, waits: bool = False
+) -> Collection[str]:
+    """Write these steps, of one code each, in the caller's transaction. The ids of the codes that were still at their
+    revision come back.
+
+    Of the others nothing was written: somebody changed them since, untracked them, or is holding them right now, unless
+    it ``waits`` for that, which is for one code alone. Decide again on what is there then.
+    """
+    dialect = dialect_of(conn)
+    given = [_columns(step, now) for step in steps]
+    update = update_statement(dialect, tuple(given[0]), waits=waits)
+    saved = set(await run(conn, *steps_of(update, [tuple(values.values()) for values in given])))
+    done = [step for step in steps if step.case.row.id in saved]
+    changed = [(step.case.row, step.assessment) for step in done if step.is_transition]
+    await run(
+        conn,
+        *_note_transitions(dialect, changed, now),
+        *note_durations(dialect, changed),
+        *closing(dialect, [flag for step in done for flag in closed_by(step.case, step.assessment)], now),
+        *correcting(dialect, [told for step in done for told in _still_true(step)]),
+        *opening(dialect, [flag for step in done for flag in _opened(step)], now),
     )
-    if changed.rowcount == 0:
-        return False
-    if not row.was_assessed or row.verdict != assessment.verdict:
-        await _note_transition(conn, row, assessment, now)
-        await note_duration(conn, row, assessment)
-    await close_flags(conn, closed_by(case, assessment), now)
-    await _keep_true(conn, case, assessment)
-    if (kind := opened_by(case, assessment)) is not None:
-        await open_flag(
-            conn,
-            kind=kind,
-            code_id=row.id,
-            access_code_id=row.access_code_id,
-            device_id=row.device_id,
-            opened_at=assessment.flag_since or assessment.since,
-            reason=assessment.reason,
-            problem=assessment.problem,
-            now=now,
-        )
-    return True
+    return saved
+
+
+@cache
+def update_statement(dialect: Dialect, columns: tuple[str, ...], *, waits: bool) -> Bulk:
+    """``columns``: id and revision, then those that are written."""
+    values = ", ".join(f'"{name}" = given."{name}"' for name in columns[2:])
+    template = _UPDATE_ONE_WRITER if dialect == "sqlite" else _UPDATE_SHARED
+    rows = rows_of(dialect, access_codes, columns)
+    text = template.format(rows=rows, values=values, held="" if waits else "SKIP LOCKED")
+    return Bulk(dialect, statement_of(dialect, text), len(columns))
 
 
 def closed_by(case: Case, assessment: Assessment) -> list[FlagRow]:
@@ -106,9 +142,12 @@ def since_of(row: CodeRow, assessment: Assessment) -> datetime:
     return assessment.since
 
 
-def _columns(case: Case, assessment: Assessment, reads: Reads, now: datetime, queueing: Queueing) -> dict[str, Any]:
-    row, problem = case.row, assessment.problem
+def _columns(step: CodeStep, now: datetime) -> dict[str, Any]:
+    row, assessment, problem, queueing = step.case.row, step.assessment, step.assessment.problem, step.queueing
+    reads = read_columns(step.reads)
     return {
+        "id": row.id,
+        "revision": row.revision,
         "connected_account_id": row.connected_account_id,
         "name": row.name,
         "type": row.type,
@@ -119,20 +158,21 @@ def _columns(case: Case, assessment: Assessment, reads: Reads, now: datetime, qu
         "window_changed": row.window_changed,
         "asked_at": row.asked_at,
         "end_sent_at": row.end_sent_at,
-        "unanswered_change": row.unanswered_change,
+        "unanswered_change": as_json(row.unanswered_change),
         "replaced_by": row.replaced_by,
-        **read_columns(reads),
+        **reads,
+        "read": as_json(reads["read"]),
         "verdict": assessment.verdict.value,
         "reason": assessment.reason,
         "since": since_of(row, assessment),
         "deadline": assessment.deadline,
         "next_check_at": assessment.next_check_at,
-        "problem": encode_problem(problem) if problem is not None else None,
+        "problem": as_json(encode_problem(problem)) if problem is not None else None,
         "safe_to_share": assessment.safe_to_share,
         "is_settled": assessment.is_settled,
         "is_terminal": assessment.is_terminal,
         "was_verified": row.was_verified or assessment.verdict == Verdict.VERIFIED,
-        "is_flagged": _is_flagged(case, assessment),
+        "is_flagged": _is_flagged(step.case, assessment),
         "due_at": queueing.due_at,
         "leased_until": queueing.leased_until,
         "failures": queueing.failures,
@@ -141,35 +181,36 @@ def _columns(case: Case, assessment: Assessment, reads: Reads, now: datetime, qu
     }
 
 
-async def _keep_true(conn: AsyncConnection, case: Case, assessment: Assessment) -> None:
-    """An open flag tells what is wrong now, as the code itself does. That is no news: nobody is told again."""
-    problem = encode_problem(assessment.problem) if assessment.problem is not None else None
-    for flag in case.flags:
-        if flag.kind == assessment.flag and (flag.reason, flag.problem) != (assessment.reason, problem):
-            changed = {"reason": assessment.reason, "problem": problem}
-            await conn.execute(update(flags).where(flags.c.id == flag.id).values(**changed))
+def _opened(step: CodeStep) -> Iterator[NewFlag]:
+    row, assessment = step.case.row, step.assessment
+    kind = opened_by(step.case, assessment)
+    if kind is not None:
+        since = assessment.flag_since or assessment.since
+        place = (row.id, row.access_code_id, row.device_id)
+        yield NewFlag(kind, *place, since, assessment.reason, assessment.problem)
 
 
-async def _note_transition(conn: AsyncConnection, row: CodeRow, assessment: Assessment, now: datetime) -> None:
-    await conn.execute(
-        insert(transitions).values(
-            code_id=row.id,
-            at=_not_before_the_last(row.id, now),
-            from_verdict=row.verdict if row.was_assessed else None,
-            to_verdict=assessment.verdict.value,
-            since=assessment.since,
-            reason=assessment.reason,
+def _still_true(step: CodeStep) -> Iterator[tuple[FlagRow, str, Problem | None]]:
+    """An open flag tells what is wrong now, as the code itself does."""
+    assessment = step.assessment
+    for flag in step.case.flags:
+        if flag.kind == assessment.flag:
+            yield flag, assessment.reason, assessment.problem
+
+
+def _note_transitions(dialect: Dialect, changed: Sequence[tuple[CodeRow, Assessment]], now: datetime) -> list[Step]:
+    rows = [
+        (
+            *(row.id, now, row.verdict if row.was_assessed else None),
+            *(assessment.verdict.value, assessment.since, assessment.reason),
         )
-    )
+        for row, assessment in changed
+    ]
+    return steps_of(_transitions(dialect), rows)
 
 
-def _not_before_the_last(code_id: str, now: datetime) -> ScalarSelect[datetime]:
-    """``now``, or the time of the code's last transition if that is later.
-
-    The clocks of replicas differ, and one may be set back; a code's story is told in the order in which it was saved.
-    """
-    moments = union_all(
-        select(literal(now, UtcDateTime()).label("at")),
-        select(transitions.c.at).where(transitions.c.code_id == code_id),
-    ).subquery()
-    return select(func.max(moments.c.at)).scalar_subquery()
+@cache
+def _transitions(dialect: Dialect) -> Bulk:
+    latest = "max(given.at, coalesce({last}, given.at))" if dialect == "sqlite" else "greatest(given.at, {last})"
+    text = _NOTE.format(rows=rows_of(dialect, transitions, _TRANSITION), at=latest.format(last=_LAST))
+    return Bulk(dialect, statement_of(dialect, text), len(_TRANSITION))

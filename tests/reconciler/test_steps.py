@@ -109,11 +109,12 @@ async def test_a_step_that_had_to_wait_is_taken_at_the_time_after_the_wait(
     code = await world.create()
     began = world.clock.now
 
-    async def slowly(conn: Any, ids: Any, *, lock: bool = False) -> Any:
+    async def slowly(conn: Any, ids: Any) -> Any:
         world.clock.advance(seconds=5)
-        cases = await load_cases(conn, ids, lock=lock)
+        cases = await load_cases(conn, ids)
         if world.clock.now == began + seconds(5):
-            await change_code(conn, code.id, {"reference": "moved"}, world.clock.now)
+            async with world.db.write() as other:
+                await change_code(other, code.id, {"reference": "moved"}, world.clock.now)
         return cases
 
     monkeypatch.setattr(steps, "load_cases", slowly)
@@ -126,9 +127,10 @@ async def test_a_code_that_changes_faster_than_it_is_judged_is_left_for_later(
 ) -> None:
     code = await world.create()
 
-    async def overtaken(conn: Any, ids: Any, *, lock: bool = False) -> Any:
-        cases = await load_cases(conn, ids, lock=lock)
-        await change_code(conn, code.id, {"reference": "moved"}, world.clock.now)
+    async def overtaken(conn: Any, ids: Any) -> Any:
+        cases = await load_cases(conn, ids)
+        async with world.db.write() as other:
+            await change_code(other, code.id, {"reference": "moved"}, world.clock.now)
         return cases
 
     monkeypatch.setattr(steps, "load_cases", overtaken)

@@ -23,7 +23,7 @@ from app.storage.codes import (
     refuse,
     untrack,
 )
-from app.storage.engine import Database, open_database
+from app.storage.engine import Database
 from app.storage.flags import open_flag
 from app.storage.health import save_device_read
 from app.storage.inbox import store_batch
@@ -183,13 +183,3 @@ async def test_many_cases_come_sorted_and_without_gaps_of_their_own_making(db: D
     async with db.read() as conn:
         asked = [*made[::-1], *(f"code_{number}" for number in range(600)), made[0]]
         assert [case.row.id for case in await load_cases(conn, asked[:-1])] == sorted(made)
-
-
-async def test_rows_that_another_transaction_holds_are_left_out(postgres_url: str) -> None:
-    db = open_database(postgres_url)
-    held, free = await request(db), await request(db)
-    async with db.write() as first, db.write() as second:
-        await mark_due(first, [held.id], NOW)
-        cases = await load_cases(second, [held.id, free.id], lock=True)
-    assert [case.row.id for case in cases] == [free.id]
-    await db.close()

@@ -21,7 +21,7 @@ from app.storage.engine import Database, open_database
 from app.storage.figure_tables import count_changes, counts
 from app.storage.flags import acknowledge
 from app.storage.requests import reopen
-from app.storage.steps import save_step
+from app.storage.steps import CodeStep, save_steps
 from app.storage.tables import access_codes, flags
 from tests.storage.arrivals import NOW
 from tests.storage.made import case_of, request, rows_of, snapshot
@@ -106,7 +106,7 @@ async def _step(db: Database, pick: random.Random) -> None:
     if ids:
         case = await case_of(db, pick.choice(ids))
         async with db.write() as conn:
-            await save_step(conn, case, pick.choice(ASSESSMENTS), case.row.reads(), NOW, LATER)
+            await save_steps(conn, [CodeStep(case, pick.choice(ASSESSMENTS), case.row.reads(), LATER)], NOW)
 
 
 async def _untrack(db: Database, pick: random.Random) -> None:
@@ -178,7 +178,7 @@ async def test_writers_and_folders_at_once_lose_nothing(database_url: str, monke
         for name in order:
             case = await case_of(db, name)
             async with db.write() as conn:
-                await save_step(conn, case, judged(Verdict.VERIFIED), case.row.reads(), NOW, LATER)
+                await save_steps(conn, [CodeStep(case, judged(Verdict.VERIFIED), case.row.reads(), LATER)], NOW)
 
     async def keep_folding(db: Database) -> None:
         for _ in range(10):

@@ -17,12 +17,24 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import select, text
 
-from app.domain.assessment import FlagKind, Policy
+from app.domain.assessment import Assessment, FlagKind, Policy, Verdict
 from app.domain.codes import CodeType
 from app.domain.events import Unreadable
 from app.reconciler.loop import Reconciler
 from app.storage import alerts as outbox
-from app.storage import binding, claims, codes, deliveries, flags, idempotency, mentions, queries, retention, tokens
+from app.storage import (
+    binding,
+    claims,
+    codes,
+    deliveries,
+    flags,
+    idempotency,
+    mentions,
+    queries,
+    retention,
+    steps,
+    tokens,
+)
 from app.storage.code_lists import CodeFilter, list_codes
 from app.storage.counts import fold
 from app.storage.engine import Connection, Database, open_database
@@ -89,6 +101,22 @@ async def take_steps(db: Database) -> None:
         await codes.mark_due(conn, IDS[:20], NOW)
     reconciler = Reconciler(db=db, gateway=None, policy=Policy(), clock=lambda: NOW, registry=CollectorRegistry())
     assert await reconciler.run_once()
+
+
+async def save_many_steps(db: Database) -> None:
+    """Flags open, are corrected, and close."""
+    for verdict, flag, reason in (("stuck", "stuck", "a"), ("stuck", "stuck", "b"), ("verified", None, "c")):
+        async with db.read() as conn:
+            cases = await codes.load_cases(conn, IDS)
+        kind = FlagKind(flag) if flag else None
+        assessment = Assessment(Verdict(verdict), reason, NOW, None, after(60), flag=kind)
+        taken = [
+            steps.CodeStep(case, assessment, case.row.reads(), steps.Queueing(after(60)))
+            for case in cases
+            if case.is_watched
+        ]
+        async with db.write() as conn:
+            assert len(await steps.save_steps(conn, taken, NOW)) == len(taken) > 50
 
 
 async def make_a_code(conn: Connection) -> None:
@@ -217,7 +245,6 @@ CASES: dict[str, tuple[Act, str]] = {
         "ix_access_codes_device_id",
     ),
     "load codes": (reads(lambda conn: codes.load_cases(conn, IDS)), "pk_access_codes pk_signals uq_flags_open"),
-    "load codes and hold them": (writes(lambda conn: codes.load_cases(conn, IDS, lock=True)), "pk_access_codes"),
     "load a code": (
         reads(lambda conn: codes.load_case(conn, "seam_7")),
         "pk_access_codes uq_access_codes_access_code_id",
@@ -291,6 +318,8 @@ CASES: dict[str, tuple[Act, str]] = {
     "forget transitions": (swept(retention.sweep_transitions), "pk_access_codes"),
     "forget unreadable": (swept(retention.sweep_unreadable), ""),
     "forget alerts": (swept(retention.sweep_alerts), "ix_alerts_created_at"),
+    # Last, as it leaves many alerts behind.
+    "a batch of steps": (save_many_steps, "pk_access_codes pk_flags ix_transitions_code_id"),
 }
 
 

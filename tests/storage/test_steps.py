@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from app.domain.assessment import Assessment, FlagKind, Problem, Verdict
 from app.storage.codes import Case, mark_due, untrack
-from app.storage.engine import Database
+from app.storage.engine import Connection, Database, open_database
 from app.storage.flags import acknowledge, load_flag
-from app.storage.steps import Queueing, save_step
+from app.storage.steps import CodeStep, Queueing, save_steps
 from app.storage.tables import access_codes, alerts, flags, transitions
 from app.storage.timeline import load_timeline
 from tests.storage.arrivals import NOW, after
 from tests.storage.made import bound, case_of, rows_of
+from tests.storage.waiting import until_waiting
 
 LATER = Queueing(after(60))
 PROBLEM = Problem("device", "device_offline", "The lock is offline.", temporary=True, remedy="Look after it.")
@@ -32,7 +35,12 @@ MISSED = judged(Verdict.MISSED, FlagKind.MISSED, is_terminal=True, next_check_at
 
 async def save(db: Database, case: Case, assessment: Assessment, at: float = 0) -> bool:
     async with db.write() as conn:
-        return await save_step(conn, case, assessment, case.row.reads(), after(at), LATER)
+        return await _save(conn, case, assessment, at)
+
+
+async def _save(conn: Connection, case: Case, assessment: Assessment, at: float = 0) -> bool:
+    step = CodeStep(case, assessment, case.row.reads(), LATER)
+    return set(await save_steps(conn, [step], after(at))) == {case.row.id}
 
 
 async def step(db: Database, ident: str, assessment: Assessment, at: float = 0) -> None:
@@ -82,6 +90,58 @@ async def test_a_decision_on_an_older_revision_writes_nothing(db: Database, over
     assert (await rows_of(db, access_codes), await _counts(db)) == (before, counts)
 
 
+async def test_a_batch_saves_exactly_those_that_nobody_overtook(db: Database) -> None:
+    """Flags that close, stay and open among them: of those that were overtaken, nothing at all is written."""
+    ids = [(await bound(db, f"ac{number}")).id for number in range(9)]
+    for number, ident in enumerate(ids):
+        await step(db, ident, judged(Verdict.PENDING) if number % 3 == 2 else STUCK)
+    cases = [await case_of(db, ident) for ident in ids]
+    for overtake, number in ((_by_news, 0), (_by_a_step, 4), (_by_untracking, 8)):
+        await overtake(db, ids[number])
+    changes = [replace(STUCK, reason="Again."), judged(Verdict.VERIFIED), judged(Verdict.FAILED, FlagKind.FAILED)]
+    steps = [CodeStep(case, change, case.row.reads(), LATER) for case, change in zip(cases, 3 * changes, strict=True)]
+    before = {ident: await case_of(db, ident) for ident in ids}
+    counts = await _counts(db)
+    async with db.write() as conn:
+        saved = set(await save_steps(conn, steps, after(5)))
+    assert saved == {ident for number, ident in enumerate(ids) if number not in {0, 4, 8}}
+    for case, change in zip(cases, 3 * changes, strict=True):
+        now = await case_of(db, case.row.id)
+        if case.row.id not in saved:
+            assert now == before[case.row.id]
+            continue
+        assert (now.row.verdict, now.row.reason, now.row.revision) == (
+            *(change.verdict, change.reason, case.row.revision + 1),
+        )
+        assert [(flag.kind, flag.reason) for flag in now.flags] == (
+            [(change.flag, change.reason)] if change.flag else []
+        )
+    assert await _counts(db) == [counts[0] + 4, counts[1] + 2, counts[2] + 4]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_code_that_another_transaction_holds_is_left_out_or_waited_for(
+    postgres_url: str, *, waits: bool
+) -> None:
+    db = open_database(postgres_url)
+    row = await bound(db)
+    case = await case_of(db, row.id)
+
+    async def taken() -> bool:
+        async with db.write() as conn:
+            return bool(await save_steps(conn, [CodeStep(case, STUCK, case.row.reads(), LATER)], NOW, waits=waits))
+
+    async with db.write() as holder:
+        await holder.execute(select(access_codes).with_for_update())
+        taking = asyncio.create_task(taken())
+        if waits:
+            await until_waiting(db)
+        else:
+            assert not await taking
+    assert await taking is waits
+    await db.close()
+
+
 async def test_an_untracked_code_takes_no_step_even_at_its_own_revision(db: Database) -> None:
     row = await bound(db)
     await _by_untracking(db, row.id)
@@ -111,7 +171,7 @@ async def test_a_step_that_rolls_back_leaves_neither_flag_nor_alert(db: Database
 
     async def fail() -> None:
         async with db.write() as conn:
-            assert await save_step(conn, case, STUCK, case.row.reads(), NOW, LATER)
+            assert await _save(conn, case, STUCK)
             raise LookupError
 
     with pytest.raises(LookupError):
