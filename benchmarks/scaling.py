@@ -137,9 +137,9 @@ def _take_turn(
     seconds: int,
 ) -> Turn:
     """Raises ``VoidRun`` if an acked event is not there afterwards."""
-    # Everybody begins with nothing due, and with the first change of a page yet to come.
-    carry_out(url, _REST)
-    carry_out(url, "CHECKPOINT")
+    # Everybody begins with nothing due, nothing to vacuum, and the first change of a page yet to come.
+    for statement in (_REST, "VACUUM (ANALYZE) access_codes, signals, events", "CHECKPOINT"):
+        carry_out(url, statement)
     service = Contestant(arrangement.name, latchwatch("serve"), url, folder / "latchwatch.log")
     with _processes(arrangement, service) as (servers, pids):
         before = _read(pids, postgres)
