@@ -21,8 +21,8 @@ run: $(VENV)/.run ## start it: the real thing with SEAM_API_KEY and SEAM_WEBHOOK
 	then exec $(BIN)/latchwatch serve; else exec $(BIN)/latchwatch demo; fi
 
 .PHONY: test
-test: $(VENV)/.dev ## every test, on SQLite and PostgreSQL, with coverage
-	@$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+test: $(VENV)/.dev ## every test, on SQLite and PostgreSQL, with coverage (ARGS="-n 0 tests/domain": one at a time, some)
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --cov --cov-report=term $(ARGS)
 
 .PHONY: check
 check: $(VENV)/.dev ## lint, format, types, import rules: what CI asks for before the tests

@@ -12,12 +12,23 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from app.storage.engine import Database, open_database
 from tests.postgres import run_apart, start_postgres
 from tests.postgres_databases import PostgresDatabases, migrate_at
+from tests.scheduling import ProcessesOnOneWorker
+
+# How long an example takes tells of the machine and who else is busy on it, not of what is tested.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return ProcessesOnOneWorker(config, log)
 
 
 @pytest.fixture(scope="session")
