@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import insert, text
 
+from app.storage.counts import fold
 from app.storage.engine import open_database
 from app.storage.migrate import migrate
 from app.storage.tables import access_codes
@@ -43,6 +44,8 @@ async def _make(url: str) -> None:
             async with db.write() as connection:
                 rows = [_row(number, now) for number in range(start, start + _AT_ONCE)]
                 await connection.execute(insert(access_codes), rows)
+        while await fold(db):
+            pass
         async with db.maintain() as connection:
             await connection.execute(text("ANALYZE"))
     finally:

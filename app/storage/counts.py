@@ -8,11 +8,11 @@ gathered to ``counts``. Both together are the truth at any moment, so every read
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, delete, func, literal, select, union_all
+from sqlalchemy import ColumnElement, Executable, FromClause, Select, delete, func, literal, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.storage.dialects import insert_into
@@ -25,7 +25,7 @@ FOLD_FROM = 1_000
 """So many changes are read as quickly as none."""
 _FOLD_AT_ONCE = 5_000
 
-_Key = tuple[str, str, str, bool]
+_CHANGED = [column for column in count_changes.c if column.name != "id"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ async def fold(db: Database) -> bool:
         if not await _have_gathered(conn):
             return False
     async with db.write() as conn:
-        await _add(conn, await _take(conn))
+        await (_fold_here if db.dialect == "sqlite" else _fold_beside_others)(conn)
     return True
 
 
@@ -87,43 +87,35 @@ async def _have_gathered(conn: AsyncConnection) -> bool:
     return (await conn.execute(at_least)).first() is not None
 
 
-async def _take(conn: AsyncConnection) -> dict[_Key, int]:
-    columns = count_changes.c
-    oldest = select(columns.id).order_by(columns.id).limit(_FOLD_AT_ONCE).with_for_update(skip_locked=True)
-    taken = await conn.execute(
-        delete(count_changes)
-        .where(_is_among(conn, columns.id, oldest))
-        .returning(columns.subject, columns.device_id, columns.name, columns.was_verified, columns.change)
-    )
-    sums: dict[_Key, int] = defaultdict(int)
-    for subject, device_id, name, was_verified, change in taken:
-        for place in _places(device_id):
-            sums[subject, place, name, was_verified] += change
-    return sums
+async def _fold_here(conn: AsyncConnection) -> None:
+    """Nobody else writes meanwhile."""
+    oldest = select(count_changes.c.id).order_by(count_changes.c.id).limit(_FOLD_AT_ONCE).subquery()
+    last = (await conn.execute(select(func.max(oldest.c.id)))).scalar_one()
+    if last is None:
+        return  # somebody was quicker
+    taken = count_changes.c.id <= last
+    await conn.execute(_add(conn, select(*_CHANGED).where(taken).subquery()))
+    await conn.execute(delete(count_changes).where(taken))
 
 
-def _is_among(conn: AsyncConnection, column: ColumnElement[int], query: Select[Any]) -> ColumnElement[bool]:
-    """As an array on PostgreSQL: it is made once, and its members are looked up one by one. When statistics were last
-    gathered, this table may have been empty; a join planned for so few compares each row with every other."""
-    if conn.dialect.name == "sqlite":
-        return column.in_(query)
-    return column == func.any(func.array(query.scalar_subquery()))
+async def _fold_beside_others(conn: AsyncConnection) -> None:
+    oldest = select(count_changes.c.id).order_by(count_changes.c.id).limit(_FOLD_AT_ONCE)
+    # As an array: it is made once, and its members are looked up one by one. When statistics were last gathered, this
+    # table may have been empty; a join planned for so few compares each row with every other.
+    ids = func.array(oldest.with_for_update(skip_locked=True).scalar_subquery())
+    taken = delete(count_changes).where(count_changes.c.id == func.any(ids)).returning(*_CHANGED).cte("taken")
+    await conn.execute(_add(conn, taken))
 
 
-def _places(device_id: str | None) -> Iterable[str]:
-    return (ALL_LOCKS, device_id) if device_id else (ALL_LOCKS,)
-
-
-async def _add(conn: AsyncConnection, sums: Mapping[_Key, int]) -> None:
-    rows = [
-        {"subject": subject, "device_id": place, "name": name, "was_verified": was_verified, "count": change}
-        for (subject, place, name, was_verified), change in sorted(sums.items())
-        if change
-    ]
-    if not rows:
-        return
-    statement = insert_into(conn, counts)
-    total = counts.c.count + statement.excluded.count
-    await conn.execute(
-        statement.on_conflict_do_update(index_elements=list(counts.primary_key), set_={"count": total}), rows
+def _add(conn: AsyncConnection, taken: FromClause) -> Executable:
+    """Each change counts for its lock, and for all together."""
+    row = taken.c
+    of_lock = select(row.subject, row.device_id, row.name, row.was_verified, row.change).where(row.device_id != "")
+    of_all = select(row.subject, literal(ALL_LOCKS).label("device_id"), row.name, row.was_verified, row.change)
+    *key, change = union_all(of_lock, of_all).subquery().c
+    total = func.sum(change)
+    sums = select(*key, total).group_by(*key).having(total != 0).order_by(*key)
+    statement = insert_into(conn, counts).from_select([*counts.primary_key.columns.keys(), "count"], sums)
+    return statement.on_conflict_do_update(
+        index_elements=list(counts.primary_key), set_={"count": counts.c.count + statement.excluded.count}
     )
