@@ -46,7 +46,9 @@ async def version(db: Database) -> int:
         return int((await connection.execute(select(signals.c.version))).scalar_one())
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(arrivals=ARRIVALS, data=st.data())
 async def test_any_order_any_batches_and_any_repetition_give_the_same(
     db: Database, arrivals: list[tuple[str, int, NewsKind, str]], data: st.DataObject
