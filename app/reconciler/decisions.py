@@ -87,20 +87,22 @@ def decide(case: Case, seen: Seen, policy: Policy, now: datetime, spread: Spread
         if _is_current(code, reads, reading):
             told = _outcome(case, reading, policy)
             code = renewed_by(_after_outcome(case, told, reading), reading, signals)
-            row = replace(row, name=_name(row, seen, reading))
+            row = row.having(name=_name(row, seen, reading))
         reads = after_read(reads, reading, code, signals)
-    row = replace(
-        row.with_intent(code),
+    row = row.with_intent(code).having(
         unanswered_change=row.unanswered_change if told is None else None,
         replaced_by=_replaced_by(row, reads, signals),
         end_sent_at=row.end_sent_at or seen.end_sent_at,
     )
-    assessment = assess(row.intent(), signals, reads, case.health, now, policy)
-    seen = replace(seen, reading=reading, asked=seen.asked and not is_dropped)
+    intent = code if row is case.row else row.intent()
+    assessment = assess(intent, signals, reads, case.health, now, policy)
+    if is_dropped:
+        seen = replace(seen, reading=None, asked=False)
     queueing = _queue(row, assessment, seen, policy, now, spread)
     read = reading if isinstance(reading, Read) else None
     backup = row.replaced_by if row.replaced_by != case.row.replaced_by else None
-    return Decision(replace(case, row=row), assessment, reads, queueing, read, is_dropped, told, backup)
+    case = case if row is case.row else replace(case, row=row)
+    return Decision(case, assessment, reads, queueing, read, is_dropped, told, backup)
 
 
 def needs_seam(row: CodeRow, assessment: Assessment) -> bool:

@@ -145,7 +145,13 @@ class CodeRow:
 
     def with_intent(self, code: Code) -> CodeRow:
         """This row with what a read may have renewed of its intent. Nothing is written yet."""
-        return replace(self, **intent_columns(code))
+        return self.having(**intent_columns(code))
+
+    def having(self, **columns: Any) -> CodeRow:
+        """This row with these columns. Itself if it has them already: a copy costs as much as a verdict."""
+        if all(getattr(self, name) == value for name, value in columns.items()):
+            return self
+        return replace(self, **columns)
 
 
 _COLUMNS = tuple(CodeRow.__dataclass_fields__)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from sqlalchemy import func, select
 
+from app.reconciler import loop
 from app.storage.engine import Database
 from app.storage.tables import access_codes
 from tests.reconciler.worlds import World
@@ -42,6 +44,32 @@ async def test_after_a_piece_it_rests_while_they_press_and_no_longer(db: Databas
             await asyncio.sleep(0.01)
     stop.set()
     await running
+
+
+@pytest.mark.parametrize(("is_pressed", "rests"), [(True, 3), (False, 0)], ids=["pressed", "not pressed"])
+async def test_it_rests_between_the_parts_of_a_piece_as_long_as_they_press(
+    db: Database, monkeypatch: pytest.MonkeyPatch, *, is_pressed: bool, rests: int
+) -> None:
+    """Also in one that was claimed before they did."""
+    world = await due_codes(World(db, has_key=False))
+    claimed, leased_until = await world.reconciler._claim()
+    rested: list[float] = []
+
+    def rest_after(seconds: float) -> float:
+        rested.append(seconds)
+        return 0
+
+    monkeypatch.setattr(loop, "_rest_after", rest_after)
+    world.is_pressed = is_pressed
+    await world.reconciler._work(claimed, leased_until)
+    assert await _assessed(db) == CODES
+    assert len(rested) == rests
+    assert all(seconds > 0 for seconds in rested)
+
+
+@pytest.mark.parametrize(("worked", "rests"), [(0.01, 0.09), (0.2, 1.8), (5, 2)])
+def test_a_rest_is_nine_times_as_long_as_the_work_and_two_seconds_at_most(worked: float, rests: float) -> None:
+    assert loop._rest_after(worked) == pytest.approx(rests)
 
 
 async def _assessed(db: Database) -> int:
