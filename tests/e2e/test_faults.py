@@ -23,7 +23,8 @@ from app.storage.engine import open_database
 from app.storage.tables import access_codes
 from tests.e2e.load import Load, under_load
 from tests.e2e.towns import Town, failures_among_others, town
-from tests.postgres import execute, start_postgres
+from tests.postgres import execute, run_apart, start_postgres
+from tests.postgres_databases import migrate_at
 
 CODES, OTHERS = 10, 40
 Record = Callable[[str, object], None]
@@ -92,6 +93,7 @@ def test_postgresql_that_is_stopped_and_started_under_load(
     with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as folder:
         server = start_postgres(Path(folder))
         execute(server.get_uri(database="postgres"), "CREATE DATABASE latchwatch")
+        run_apart(migrate_at(server.get_uri(database="latchwatch")))
         with town(tmp_path, server.get_uri(database="latchwatch"), 2) as built:
             made = built.make(CODES)
             payloads = failures_among_others(made, OTHERS)
