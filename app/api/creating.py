@@ -62,7 +62,7 @@ from app.storage.idempotency import (
     reserve_key,
     take_over_key,
 )
-from app.storage.requests import before_call, know_device, reopen
+from app.storage.requests import before_call, reopen
 
 log = structlog.get_logger(__name__)
 
@@ -269,7 +269,6 @@ async def _record_made(attempt: _Attempt, answer: Answer[CreatedCode], pin: str 
     services, made = attempt.services, answer.value
     async with services.db.write() as conn:
         await bind(conn, attempt.row.id, made.snapshot, answer.at, services.clock())
-        await know_device(conn, attempt.body.device_id)
         if attempt.key is not None:
             await finish_key(conn, attempt.key, status=CREATED)
     await _assess(attempt)

@@ -18,7 +18,6 @@ from app.seam.gateway import Gateway
 from app.storage import audit
 from app.storage.binding import adopt
 from app.storage.codes import Case, load_case, untrack
-from app.storage.requests import know_device
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +77,6 @@ async def _adopt(
     now = services.clock()
     async with services.db.write() as conn:
         row, is_new = await adopt(conn, snapshot, at, reference, "tracked", now)
-        await know_device(conn, snapshot.device_id)
         details = {"reference": reference, "is_new": is_new}
         await audit.record(conn, at=now, actor=principal.name, action="code_tracked", code_id=row.id, details=details)
     return found(await refresh(services.db, row.id, services.policy, services.clock))

@@ -1,7 +1,7 @@
 """Recording Seam's ``access_code_id`` of a code: after a create, or because somebody tells us to track it.
 
-Each of these first takes the ``signals`` row of that id, and only then writes. Ingest takes the same row first, and
-marks codes due in a later statement of its transaction. So whichever commits second sees the other, and an event
+Each of these first takes the ``signals`` row of that id, and only then writes codes. Ingest takes the same row first,
+and marks codes due in a later statement of its transaction. So whichever commits second sees the other, and an event
 that arrives before, after or in the same instant as Seam's answer is matched all the same (contract, section 2.7).
 """
 
@@ -20,11 +20,12 @@ from app.domain.codes import Binding, Read, Reads, Snapshot
 from app.domain.news import Signals
 from app.domain.reads import after_read
 from app.storage.codes import CodeRow, change_code, insert_code, new_code_id, read_columns, to_row
+from app.storage.dialects import insert_into
 from app.storage.flags import close_flags, open_flags_of
 from app.storage.health import load_device
 from app.storage.notices import announce
 from app.storage.signals import lock_signals
-from app.storage.tables import access_codes, audit_log, flags, idempotency_keys, transitions
+from app.storage.tables import access_codes, audit_log, devices, flags, idempotency_keys, transitions
 
 CLOCKS_APART = timedelta(minutes=2)
 """By how much our clock and Seam's may differ."""
@@ -58,7 +59,7 @@ async def bind(
     meanwhile, that row is merged into this one and goes away. The stored verdict stays as it was: refresh it after the
     commit (``app.reconciler.steps.refresh``). Raises ``LookupError`` if there is no such row.
     """
-    signals = await lock_signals(conn, snapshot.access_code_id)
+    signals = await _hold_news(conn, snapshot)
     row = await _hold(conn, access_codes.c.id == code_id)
     if row is None:
         raise LookupError(f"there is no code {code_id}")
@@ -87,7 +88,7 @@ async def bind_found(
 
     ``None``: the request got its answer meanwhile, or the code turned out to be another request's; nothing changed.
     """
-    await lock_signals(conn, snapshot.access_code_id)
+    await _hold_news(conn, snapshot)
     row = await _hold(conn, access_codes.c.id == code_id)
     holder = await _hold(conn, access_codes.c.access_code_id == snapshot.access_code_id)
     if row is None or row.binding != Binding.REQUESTED or (holder is not None and holder.origin not in ADOPTED):
@@ -119,7 +120,7 @@ async def adopt(
     Idempotent: a code that is watched already only gets the ``reference``, if one is given. One that was untracked is
     watched again. One that Seam made for a create call whose answer we still miss is bound to that request.
     """
-    signals = await lock_signals(conn, snapshot.access_code_id)
+    signals = await _hold_news(conn, snapshot)
     row = await _hold(conn, access_codes.c.access_code_id == snapshot.access_code_id)
     if row is not None:
         return await _watch_again(conn, row, snapshot, asked_at, reference, signals, now), False
@@ -230,6 +231,15 @@ def could_be_made_by(snapshot: Snapshot, call_sent_at: datetime) -> bool:
 async def _schedules_natively(conn: AsyncConnection, snapshot: Snapshot) -> bool | None:
     device = await load_device(conn, snapshot.device_id) if snapshot.device_id else None
     return device.schedules_natively if device is not None else None
+
+
+async def _hold_news(conn: AsyncConnection, snapshot: Snapshot) -> Signals:
+    """Take what ingest takes before it marks codes due, and in its order: then nobody waits for anybody in a circle.
+    From now on the lock is listed, also before anything is known of it."""
+    signals = await lock_signals(conn, snapshot.access_code_id)
+    if snapshot.device_id is not None:
+        await conn.execute(insert_into(conn, devices).values(device_id=snapshot.device_id).on_conflict_do_nothing())
+    return signals
 
 
 async def _hold(conn: AsyncConnection, which: ColumnElement[bool]) -> CodeRow | None:

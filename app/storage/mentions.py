@@ -19,7 +19,6 @@ from app.storage.codes import CodeRow, change_code, to_row
 from app.storage.dialects import insert_into
 from app.storage.engine import Dialect
 from app.storage.inbox_sql import bind_rows, rows_of
-from app.storage.requests import know_device
 from app.storage.signals import lock_signals
 from app.storage.tables import access_codes, mentions, signals
 from app.storage.types import UtcDateTime
@@ -118,7 +117,6 @@ async def adopt_mentioned(
     if replaced is not None:
         return await adopt_backup(conn, replaced, snapshot, read_at, now)
     row, _ = await adopt(conn, snapshot, read_at, None, MENTIONED, now)
-    await know_device(conn, snapshot.device_id)
     return row
 
 
@@ -127,7 +125,6 @@ async def adopt_backup(
 ) -> CodeRow:
     """Watch the backup code that was pulled for ``replaced``, with its reference and metadata. Idempotent."""
     row, is_new = await adopt(conn, snapshot, read_at, replaced.reference, BACKUP, now)
-    await know_device(conn, snapshot.device_id)
     if is_new and replaced.metadata is not None:
         return await change_code(conn, row.id, {"metadata": replaced.metadata}, now) or row
     return row

@@ -10,8 +10,7 @@ from app.domain.assessment import Verdict
 from app.domain.codes import Binding
 from app.domain.health import DeviceRead
 from app.storage.codes import LOOK_AFTER, CodeRow, change_code
-from app.storage.dialects import insert_into
-from app.storage.tables import access_codes, devices
+from app.storage.tables import access_codes
 
 
 async def before_call(
@@ -59,9 +58,3 @@ async def reopen(conn: AsyncConnection, code_id: str, now: datetime) -> CodeRow 
         "leased_until": None,
     }
     return await change_code(conn, code_id, values, now, access_codes.c.binding == Binding.REFUSED.value)
-
-
-async def know_device(conn: AsyncConnection, device_id: str | None) -> None:
-    """A lock that codes are asked for is listed, also before anything is known of it."""
-    if device_id is not None:
-        await conn.execute(insert_into(conn, devices).values(device_id=device_id).on_conflict_do_nothing())

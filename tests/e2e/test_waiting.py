@@ -20,7 +20,8 @@ import httpx
 import pytest
 
 from tests.e2e.services import TOKEN, Service, deliver, event, serving, serving_beside_a_sandbox, working
-from tests.postgres import start_postgres
+from tests.postgres import run_apart, start_postgres
+from tests.postgres_databases import migrate_at
 from tests.processes import get
 
 WAITS_SECONDS = 110  # far longer than the tests have patience: the end of the time answers as well
@@ -102,6 +103,7 @@ def test_who_waits_is_answered_although_postgresql_was_restarted_meanwhile(
     with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as folder:
         server = start_postgres(Path(folder))
         url = server.get_uri(database="postgres")
+        run_apart(migrate_at(url))
         with serving_beside_a_sandbox(tmp_path, url) as (first, _), serving(tmp_path, url) as second:
             made = create(first)
             answer = wait_at(second, made["id"], threads)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.assessment import FlagKind
@@ -23,10 +23,10 @@ from app.storage.driver import Step, run
 from app.storage.engine import Database, open_database
 from app.storage.flags import open_flag
 from app.storage.health import save_device_read
-from app.storage.inbox import store_batch
+from app.storage.inbox import Outcome, store_batch
 from app.storage.inbox_marks import mark_statement
-from app.storage.tables import access_codes, alerts, audit_log, flags, signals, transitions
-from tests.storage.arrivals import NOW, after, code_news, deliveries, delivery
+from app.storage.tables import access_codes, alerts, audit_log, devices, flags, signals, transitions
+from tests.storage.arrivals import NOW, after, code_news, deliveries, delivery, device_news
 from tests.storage.made import PIN, POLICY, bound, case_of, request, rows_of, snapshot
 from tests.storage.waiting import until_waiting
 
@@ -161,6 +161,24 @@ async def test_a_binding_that_waits_for_open_news_sees_it(
     row = await binding
     await arriving
     await _expect_verified(db, row)
+
+
+@pytest.mark.parametrize("make", [_by_create, _by_looking, _by_track, _by_track_of_our_request])
+async def test_news_of_a_lock_and_a_binding_on_it_never_wait_for_each_other(
+    db: Database, other: Database, make: Make
+) -> None:
+    """The ingest takes the row of a new lock before the codes; a binding that held its code first would close the
+    circle."""
+    bring = await make(db)
+    device_id = snapshot().device_id
+    assert device_id is not None
+    async with db.write() as conn:
+        await bring(conn)
+        arriving = asyncio.create_task(store_batch(other, deliveries(device_news("e1", device_id=device_id))))
+        await until_waiting(db)
+        assert (await conn.execute(select(devices.c.device_id))).scalars().all() == [device_id]
+    assert await arriving == [Outcome.STORED]
+    assert [lock["workspace_id"] for lock in await rows_of(db, devices)] == ["workspace"]
 
 
 async def _heard_of(db: Database, was_heard_of: bool) -> None:
