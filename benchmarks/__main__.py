@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2, help="of each load (default: 2)")
     parser.add_argument(
-        "--requests-per-second", type=int, default=25_000, help="more than the fastest answers: so many are prepared"
+        "--requests-per-second", type=int, default=45_000, help="more than the fastest answers: so many are prepared"
     )
     parser.add_argument("--storm", type=int, default=100_000, help="events of the storm")
     parser.add_argument("--only", default="", help="contestants whose names hold one of these, separated by commas")
