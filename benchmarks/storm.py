@@ -19,7 +19,7 @@ _NUMBER = 0xFFF
 
 @dataclass(frozen=True, slots=True)
 class Storm:
-    """``assessed_in``: seconds from the first delivery until no code was due any more."""
+    """``assessed_in``: seconds from the first delivery until every code had been assessed after the last one."""
 
     contestant: str
     events: int
@@ -45,8 +45,8 @@ def take_storm(contestant: Contestant, events: int, folder: Path) -> Storm:
 
 
 def _wait_until_assessed(contestant: Contestant) -> None:
-    deadline = time.monotonic() + _LONGEST_SECONDS
-    while (due := contestant.due(datetime.now(UTC))) > 0:
+    deadline, ended = time.monotonic() + _LONGEST_SECONDS, datetime.now(UTC)
+    while (due := contestant.due(datetime.now(UTC), ended)) > 0:
         if time.monotonic() > deadline:
             raise VoidRun(f"{contestant.name} still has {due} codes to assess")
         time.sleep(0.5)

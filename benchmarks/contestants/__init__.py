@@ -20,7 +20,7 @@ ROOT = HERE.parent.parent
 TOKEN = "benchmark-admin-token-benchmark"
 _BIN = Path(sys.executable).parent
 _COUNT_EVENTS = "SELECT count(*) FROM events WHERE event_id LIKE"
-_COUNT_DUE = "SELECT count(*) FROM access_codes WHERE due_at <="
+_COUNT_DUE = "SELECT count(*) FROM access_codes WHERE due_at <= $1 AND updated_at <= $2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +60,12 @@ class Contestant:
         # With what stands before it: alone it is found by chance in one of 65 536 other ids as well.
         return None if self.url is None else ask(self.url, f"{_COUNT_EVENTS} $1", f"%-4___{mark}%")
 
-    def due(self, now: datetime) -> int:
-        """How many codes wait to be assessed."""
+    def due(self, now: datetime, since: datetime) -> int:
+        """How many codes wait to be assessed, and were not since that moment. Those that only Seam can tell more about
+        come due again and again."""
         assert self.url is not None
-        moment = now if self.is_postgres else int(now.timestamp() * 1_000_000)
-        return ask(self.url, f"{_COUNT_DUE} $1", moment)
+        moments = [each if self.is_postgres else int(each.timestamp() * 1_000_000) for each in (now, since)]
+        return ask(self.url, _COUNT_DUE, *moments)
 
 
 def everyone(folder: Path, postgres: Postgres) -> Iterator[Contestant]:
