@@ -1,4 +1,5 @@
-"""The wiring of what proves that nothing was missed: backfill, silence watch, and what ``/readyz`` says of them."""
+"""The wiring of what proves that nothing was missed: backfill, silence watch, codes that waited for a key, and what
+``/readyz`` says of them."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from app.reconciler.backfill import Backfill
 from app.reconciler.loop import Reconciler
 from app.reconciler.metrics import IntakeMetrics
 from app.reconciler.silence import Channel, SilenceWatch
+from app.reconciler.unasked import UnaskedCodes
 from app.seam.gateway import Gateway
 from app.storage.engine import Database
 from app.storage.errors import StorageError
@@ -55,10 +57,12 @@ def build_intake_loops(
         tolerance=settings.signature_tolerance,
         silence_after=settings.silence_after,
     )
+    unasked = UnaskedCodes(db=db, clock=clock, on_due=reconciler.wake)
     watch = SilenceWatch(db=db, gateway=gateway, channel=channel, clock=clock, ahead=backfill.ahead)
     return [
         Loop("backfill", backfill.run, lambda: backfill.last_pass_at, _SILENT_FOR),
         Loop("silence watch", watch.run, lambda: watch.last_pass_at, _SILENT_FOR),
+        Loop("unasked codes", unasked.run, lambda: unasked.last_pass_at, _SILENT_FOR),
     ]
 
 

@@ -146,15 +146,20 @@ def _queue(row: CodeRow, assessment: Assessment, seen: Seen, policy: Policy, now
         return Queueing(due_at=assessment.next_check_at)
     if not seen.asked:
         return Queueing(row.due_at or now, failures=row.failures, error=row.postponed_error)
-    failures, wait, error = _wait(row, seen, policy, now, spread)
+    failed = seen.end_failure or (seen.reading if isinstance(seen.reading, Unread) else None)
+    if failed is not None and failed.wants_key:
+        # Looked at again when that may tell something else. The error is what it is found by once there is a key.
+        return Queueing(assessment.next_check_at, failures=row.failures, error=failed.failure)
+    failures, wait, error = _wait(row, seen, failed, policy, now, spread)
     moments = (now + wait, assessment.next_check_at)
     due_at = min(moment for moment in moments if moment is not None)
     return Queueing(due_at, failures=failures, error=error)
 
 
-def _wait(row: CodeRow, seen: Seen, policy: Policy, now: datetime, spread: Spread) -> tuple[int, timedelta, str | None]:
+def _wait(
+    row: CodeRow, seen: Seen, failed: Unread | None, policy: Policy, now: datetime, spread: Spread
+) -> tuple[int, timedelta, str | None]:
     """How often Seam failed in a row, how long to wait before it is asked again, and what the delete call met."""
-    failed = seen.end_failure or (seen.reading if isinstance(seen.reading, Unread) else None)
     error = seen.end_failure.failure if seen.end_failure is not None else None
     if failed is not None:
         failures = row.failures + 1

@@ -21,6 +21,11 @@ class Unread:
     failure: str
     retry_after: timedelta | None = None
 
+    @property
+    def wants_key(self) -> bool:
+        """Whether asking again is in vain until this process is started with a key."""
+        return self.failure == NO_KEY
+
 
 Reading = Read | Unread
 

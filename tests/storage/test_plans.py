@@ -45,6 +45,7 @@ from app.storage.signals import load_signals, lock_signals
 from app.storage.summary import device_figures, summarize
 from app.storage.tables import events
 from app.storage.timeline import load_timeline
+from app.storage.unasked import find_unasked
 from tests.postgres import run_apart
 from tests.postgres_databases import PostgresDatabases
 from tests.storage.arrivals import NOW, account_news, after, code_news, delivery, device_news
@@ -236,6 +237,7 @@ CASES: dict[str, tuple[Act, str]] = {
     "when is the next code due": (reads(lambda conn: claims.earliest_due(conn, NOW)), "ix_access_codes_due_at"),
     "give codes back": (writes(lambda conn: claims.release(conn, IDS, NOW)), "pk_access_codes"),
     "postpone a code": (writes(lambda conn: claims.postpone(conn, "c7", "E", NOW, after(9))), "pk_access_codes"),
+    "codes that wait for a key": (reads(lambda conn: find_unasked(conn, "no key", "c2", NOW)), "pk_access_codes"),
     "look codes up": (
         reads(lambda conn: claims.look_up(conn, [*IDS, "seam_7"], NOW)),
         "pk_access_codes uq_access_codes_access_code_id",
