@@ -27,7 +27,7 @@ from app.data_folder import prepare_data_folder, secret_key_of
 from app.domain.fingerprints import Fingerprinter
 from app.intake import build_intake_loops, check_intake
 from app.loops import Loop, Loops
-from app.receiver.committer import Committer
+from app.receiver.committer import CommitLimits, Committer
 from app.receiver.endpoint import WebhookEndpoint, put_in_front
 from app.receiver.metrics import ReceiverMetrics
 from app.receiver.receipts import Receipts
@@ -39,7 +39,7 @@ from app.reconciler.retention import Retention
 from app.seam.gateway import Gateway
 from app.server import listen, serve_http, stop_on_signals
 from app.storage.deliveries import load_backlog
-from app.storage.engine import Database, open_database
+from app.storage.engine import Database, Dialect, open_database
 from app.storage.errors import StorageError
 from app.storage.inbox import Delivery, store_batch
 from app.storage.migrate import SchemaState, migrate, schema_state
@@ -56,6 +56,9 @@ _SENDING_FOR = timedelta(seconds=120)
 """Nor is a sender of alerts that has not for so long: more than a slow receiver can take."""
 _UNSENT_FOR = timedelta(minutes=5)
 """An alert that waits for longer is worth a word."""
+
+# SQLite has one writer. On PostgreSQL, more than two in flight would only be smaller.
+_COMMITS_IN_FLIGHT: dict[Dialect, int] = {"sqlite": 1, "postgresql": 2}
 
 log = structlog.get_logger(__name__)
 
@@ -146,6 +149,7 @@ class Service:
             functools.partial(store_batch, db, track_all=settings.track == "all"),
             metrics=metrics,
             on_stored=self._on_stored,
+            limits=CommitLimits(in_flight=_COMMITS_IN_FLIGHT[db.dialect]),
         )
         endpoint = WebhookEndpoint(
             secrets=settings.webhook_secrets,

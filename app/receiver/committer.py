@@ -1,7 +1,8 @@
-"""One writer for all deliveries: each commit takes what gathered while the one before ran.
+"""Group commit: each commit takes what gathered while the one before ran.
 
 Nobody waits for company: a delivery that comes alone is committed alone, at once. The busier it gets, the larger the
-batches become, and the cost of a commit is shared by as many.
+batches become, and the cost of a commit is shared by as many. Where the database takes several writers, the next batch
+is made and sent while the one before is being committed, so that neither side waits for the other.
 """
 
 from __future__ import annotations
@@ -51,13 +52,15 @@ class CommitLimits:
     """``waiting`` and ``waiting_bytes`` bound what may wait for an answer, the running commit included.
 
     4096 deliveries are a few seconds of work at most. ``commit_seconds`` bounds a commit that hangs: one and the next
-    together stay inside the 15 s after which the sender gives up on an answer.
+    together stay inside the 15 s after which the sender gives up on an answer. ``in_flight`` is how many may run at a
+    time: more than one only where the database has more than one writer.
     """
 
     waiting: int = 4096
     waiting_bytes: int = 32 * 1024 * 1024
     batch: int = 500
     commit_seconds: float = 7.0
+    in_flight: int = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,9 +69,18 @@ class _Waiting:
     answer: asyncio.Future[Outcome | Shed]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Batch:
+    """Deliveries that share a commit, and are not answered yet."""
+
+    waiting: list[_Waiting]
+
+
 class Committer:
     """``store`` commits a batch and says for each delivery, in order, what became of it. ``on_stored`` is called after
-    each commit that brought something new, with all deliveries of its batch."""
+    each commit that brought something new, with all deliveries of its batch.
+
+    Commits in flight together may end in any order, and hold the same event twice: the inbox sees to both."""
 
     def __init__(
         self,
@@ -83,10 +95,10 @@ class Committer:
         self._on_stored = on_stored
         self._limits = limits or CommitLimits()
         self._queue: deque[_Waiting] = deque()
-        self._running: list[_Waiting] = []  # in the commit that runs now, and not answered yet
+        self._in_flight: set[_Batch] = set()
         self._held = 0  # deliveries in either
         self._held_bytes = 0
-        self._arrived = asyncio.Event()
+        self._turn = asyncio.Event()  # set when there may be something to do
         self._open = False
         self._task: asyncio.Task[None] | None = None
         self._presses_until = 0.0
@@ -111,7 +123,8 @@ class Committer:
         self._queue.append(waiting)
         self._held += 1
         self._held_bytes += delivery.size
-        self._arrived.set()
+        if self._is_time():
+            self._turn.set()
         return await waiting.answer
 
     def shed(self, size: int) -> Shed | None:
@@ -124,7 +137,7 @@ class Committer:
     async def close(self) -> None:
         """Refuse what comes from now on, and return once everything that was accepted is answered."""
         self._open = False
-        self._arrived.set()
+        self._turn.set()
         if self._task is not None:
             await asyncio.wait([self._task])  # does not cancel the draining if the caller is cancelled
 
@@ -135,63 +148,77 @@ class Committer:
             return Shed.FULL
         return None
 
+    def _is_time(self) -> bool:
+        """Whether the next batch should begin.
+
+        Beside another one it is worth a commit of its own from half the size of what is in flight on: smaller ones cost
+        more for each event than their deliveries would save by not waiting.
+        """
+        gathered = len(self._queue)
+        if not gathered or not self._in_flight:
+            return gathered > 0
+        return len(self._in_flight) < self._limits.in_flight and 2 * gathered >= self._held - gathered
+
     async def _run(self) -> None:
         try:
-            while True:
-                await self._arrived.wait()
-                self._arrived.clear()
-                while self._queue:
-                    await self._commit_or_tell()
-                if not self._open:
-                    return
+            async with asyncio.TaskGroup() as commits:
+                while self._open or self._queue:
+                    await self._turn.wait()
+                    self._turn.clear()
+                    while self._is_time():
+                        commits.create_task(self._commit_or_tell(self._take()))
         finally:
             # With anything left only when this task is cancelled: nobody may wait for an answer that never comes.
             self._open = False
-            self._running.extend(self._queue)
+            for batch in (*self._in_flight, _Batch(list(self._queue))):
+                self._settle(batch, repeat(Shed.UNAVAILABLE))
+            self._in_flight.clear()
             self._queue.clear()
-            self._settle(repeat(Shed.UNAVAILABLE))
 
-    async def _commit_or_tell(self) -> None:
+    async def _commit_or_tell(self, batch: _Batch) -> None:
         try:
-            await self._commit()
+            await self._commit(batch)
         except (StorageUnavailable, TimeoutError) as error:
-            log.warning("batch_unavailable", count=len(self._running), **describe(error))
+            log.warning("batch_unavailable", count=len(batch.waiting), **describe(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the next batch must get its chance
-            log.error("batch_failed", count=len(self._running), **describe(error))
+            log.error("batch_failed", count=len(batch.waiting), **describe(error))
         finally:
-            if self._running:
+            if batch.waiting:
                 self._metrics.commit_failures.inc()
-                self._settle(repeat(Shed.UNAVAILABLE))
+                self._settle(batch, repeat(Shed.UNAVAILABLE))
+            self._in_flight.discard(batch)
+            self._turn.set()
 
-    async def _commit(self) -> None:
-        self._running = self._take()
-        deliveries = [waiting.delivery for waiting in self._running]
+    async def _commit(self, batch: _Batch) -> None:
+        deliveries = [waiting.delivery for waiting in batch.waiting]
         started = perf_counter()
         async with asyncio.timeout(self._limits.commit_seconds):
             outcomes = await self._store(deliveries)
-        seconds = perf_counter() - started
-        if len(deliveries) > _PRESSING:
-            self._presses_until = started + seconds + _PRESSES_FOR
+        ended = perf_counter()
+        if self._held > _PRESSING:
+            self._presses_until = ended + _PRESSES_FOR
         if len(outcomes) != len(deliveries):
             raise RuntimeError("the inbox answered for another number of deliveries than it was given")
-        self._settle(outcomes)
-        self._report(deliveries, outcomes, seconds)
+        self._settle(batch, outcomes)
+        self._report(deliveries, outcomes, ended - started)
         if Outcome.STORED in outcomes:
             self._on_stored(deliveries)
 
-    def _take(self) -> list[_Waiting]:
-        return [self._queue.popleft() for _ in range(min(len(self._queue), self._limits.batch))]
+    def _take(self) -> _Batch:
+        batch = _Batch([self._queue.popleft() for _ in range(min(len(self._queue), self._limits.batch))])
+        self._in_flight.add(batch)
+        return batch
 
-    def _settle(self, answers: Iterable[Outcome | Shed]) -> None:
-        """Answer everyone in the running commit. Who has gone away since is counted all the same."""
+    def _settle(self, batch: _Batch, answers: Iterable[Outcome | Shed]) -> None:
+        """Answer everyone in the batch. Who has gone away since is counted all the same."""
         counts: Counter[Outcome | Shed] = Counter()
-        for waiting, answer in zip(self._running, answers, strict=False):
+        for waiting, answer in zip(batch.waiting, answers, strict=False):
             self._held -= 1
             self._held_bytes -= waiting.delivery.size
             counts[answer] += 1
             if not waiting.answer.done():
                 waiting.answer.set_result(answer)
-        self._running = []
+        batch.waiting.clear()
         for answer, count in counts.items():
             self._metrics.deliveries.labels(answer.value).inc(count)
 

@@ -22,15 +22,22 @@ from tests.receiver.posts import Post
 
 
 class RealPost(Post):
-    """The endpoint over the real inbox. ``commits`` counts the batches."""
+    """The endpoint over the real inbox. ``commits`` counts the batches, ``most_at_once`` those in flight together."""
 
     def __init__(self, db: Database, limits: CommitLimits | None = None) -> None:
-        self.commits = 0
+        self.commits = self.most_at_once = 0
         store = partial(store_batch, db)
+        running = 0
 
         async def counted(deliveries: Sequence[Delivery]) -> list[Outcome]:
+            nonlocal running
             self.commits += 1
-            return await store(deliveries)
+            running += 1
+            self.most_at_once = max(self.most_at_once, running)
+            try:
+                return await store(deliveries)
+            finally:
+                running -= 1
 
         super().__init__(Station(counted, limits=limits))
 
@@ -80,6 +87,23 @@ async def test_everything_acknowledged_is_stored_once_and_many_share_a_commit(db
     assert await stored(db) == ids
     assert (post.station.count("stored"), post.station.count("duplicate")) == (600, 600)
     assert post.commits <= 5
+
+
+async def test_an_event_in_two_commits_at_once_is_stored_by_one_and_a_duplicate_in_the_other(db: Database) -> None:
+    """Seam delivers twice: each event comes in one commit, and the other way round in the one beside it."""
+    ids = [f"e{number:03}" for number in range(400)]
+    limits = CommitLimits(batch=50, in_flight=2)
+    async with open_post(db, limits) as post:
+        exchanges = []
+        for start in range(0, len(ids), limits.batch):
+            part = ids[start : start + limits.batch]
+            exchanges += [of_event(each) for each in part] + [of_event(each, f"again_{each}") for each in part[::-1]]
+        await asyncio.gather(*[exchange.run(post.endpoint) for exchange in exchanges])
+
+    assert Counter(exchange.status for exchange in exchanges) == {204: 800}
+    assert await stored(db) == ids
+    assert (post.station.count("stored"), post.station.count("duplicate")) == (400, 400)
+    assert (post.commits, post.most_at_once) == (16, 2)
 
 
 async def test_genuine_bytes_that_are_no_event_are_kept_apart(db: Database) -> None:
