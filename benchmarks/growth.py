@@ -39,8 +39,10 @@ from app.storage.counts import fold
 from app.storage.engine import Database, open_database
 from app.storage.inbox import Delivery, Outcome, store_batch
 from app.storage.tables import access_codes
-from benchmarks.databases import Postgres, carry_out, postgres_in_kept
-from benchmarks.growth_data import Size, build, code_id, lock_id, seam_id, verified_codes
+from benchmarks.__main__ import machine
+from benchmarks.databases import Postgres, postgres_in_kept
+from benchmarks.growth_data import Size, code_id, lock_id, seam_id, verified_codes
+from benchmarks.growth_filling import as_shipped, make_postgres, make_sqlite
 from tests.api.worlds import Clock, client_of, make_services
 
 _BATCH = 100
@@ -69,11 +71,12 @@ class Measured:
 def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     results: dict[str, Measured] = {}
+    about = machine()
     with _folder(chosen.keep) as folder, postgres_in_kept(folder / "postgres") as postgres:
         for name in chosen.only:
             urls = _databases(name, folder, postgres, chosen)
             results[name] = asyncio.run(_measure(urls, chosen))
-    _write(results, chosen)
+    _write(results, about, chosen)
     return 0
 
 
@@ -107,42 +110,64 @@ def _databases(name: str, folder: Path, postgres: Postgres, chosen: argparse.Nam
         "few events": Size(chosen.codes, 10_000),
         "large": Size(chosen.codes, chosen.events),
     }
-    made = folder / "made.txt"
-    known = made.read_text().split() if made.exists() else []
-    found: dict[str, tuple[str, Size]] = {}
+    made = _Made(folder / "made.txt", name, partial(_make, name, folder, postgres))
+    base = Size(chosen.codes, 0)
     for role, size in sizes.items():
-        mark = f"{name}_{size.name}"
-        url = (
-            f"sqlite:///{folder / size.name}.db"
-            if name == "sqlite"
-            else postgres.url.replace("/postgres?", f"/{size.name}?")
-        )
-        if mark not in known:
-            began = time.monotonic()
-            if name == "postgresql":
-                carry_out(postgres.url, f"DROP DATABASE IF EXISTS {size.name}")
-                postgres.create(size.name)
-            build(url, size)
-            known.append(mark)
-            with made.open("a") as file:
-                file.write(f"{mark}\n")
-            _say(f"{name}: made {size.codes} codes and {size.events} events in {time.monotonic() - began:.0f} s")
-        found[role] = (url, size)
-    return found
+        made.make(size, base if role in {"few events", "large"} else None)
+    as_shipped(postgres)
+    return {role: (_url(name, folder, postgres, size), size) for role, size in sizes.items()}
+
+
+def _make(name: str, folder: Path, postgres: Postgres, size: Size, base: Size | None) -> None:
+    if name == "sqlite":
+        make_sqlite(folder, size, base, _say)
+    else:
+        make_postgres(postgres, size, base, _say)
+
+
+def _url(name: str, folder: Path, postgres: Postgres, size: Size) -> str:
+    if name == "sqlite":
+        return f"sqlite:///{folder / size.name}.db"
+    return postgres.url.replace("/postgres?", f"/{size.name}?")
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """Notes in a file which databases are whole, and makes the others with what they are based on."""
+
+    file: Path
+    name: str
+    build: Callable[[Size, Size | None], None]
+
+    def make(self, size: Size, base: Size | None) -> None:
+        mark = f"{self.name}_{size.name}"
+        if self.file.exists() and mark in self.file.read_text().split():
+            return
+        if base is not None:
+            self.make(base, None)
+        began = time.monotonic()
+        _say(f"{self.name}: making {size.codes:,} codes and {size.events:,} events")
+        self.build(size, base)
+        with self.file.open("a") as file:
+            file.write(f"{mark}\n")
+        _say(f"{self.name}: made in {time.monotonic() - began:.0f} s")
 
 
 async def _measure(urls: dict[str, tuple[str, Size]], chosen: argparse.Namespace) -> Measured:
     measured = Measured()
     dbs = {role: open_database(url) for role, (url, _) in urls.items()}
+    clients = {role: _client(dbs[role]) for role in ("thousand", "large")}
     try:
         sizes = {role: size for role, (_, size) in urls.items()}
         for number in range(chosen.rounds + 1):
             into = measured if number else Measured()  # the first round warms up
             await _ingest(into, dbs, sizes)
             await _passes(into, dbs, sizes)
-            await _answers(into, dbs, sizes)
-            _say(f"round {number}")
+            await _answers(into, clients, sizes)
+            _say(f"round {number} of {chosen.rounds}")
     finally:
+        for client in clients.values():
+            await client.aclose()
         for db in dbs.values():
             await db.close()
     return measured
@@ -221,8 +246,7 @@ async def _make_due(db: Database, numbers: Sequence[int]) -> None:
         )
 
 
-async def _answers(measured: Measured, dbs: dict[str, Database], sizes: dict[str, Size]) -> None:
-    clients = {role: _client(dbs[role]) for role in ("thousand", "large")}
+async def _answers(measured: Measured, clients: dict[str, httpx.AsyncClient], sizes: dict[str, Size]) -> None:
     for _ in range(4):
         for what, path in _paths().items():
             for role, client in clients.items():
@@ -233,8 +257,6 @@ async def _answers(measured: Measured, dbs: dict[str, Database], sizes: dict[str
                     assert answer.status_code == 200, answer.text
 
                 await measured.take(what, role, 3.0, ask)
-    for client in clients.values():
-        await client.aclose()
 
 
 def _paths() -> dict[str, Callable[[Size], str]]:
@@ -295,10 +317,11 @@ def _client(db: Database) -> httpx.AsyncClient:
     return client_of(create_api(make_services(db, _Now(), None)))
 
 
-def _write(results: dict[str, Measured], chosen: argparse.Namespace) -> None:
+def _write(results: dict[str, Measured], about: dict[str, Any], chosen: argparse.Namespace) -> None:
     rows = [row for name, measured in results.items() for row in _rows(name, measured)]
     chosen.output.mkdir(parents=True, exist_ok=True)
     raw = {
+        "machine": about,
         "codes": chosen.codes,
         "events": chosen.events,
         "rounds": chosen.rounds,
@@ -306,7 +329,7 @@ def _write(results: dict[str, Measured], chosen: argparse.Namespace) -> None:
         "milliseconds": {name: measured.milliseconds for name, measured in results.items()},
     }
     (chosen.output / "growth.json").write_text(json.dumps(raw, indent=1) + "\n")
-    table = _table(rows, chosen)
+    table = _table(rows, about, chosen)
     (chosen.output / "growth.md").write_text(table)
     print(table)
 
@@ -331,12 +354,14 @@ def _p95(values: Sequence[float]) -> float:
     return sorted(values)[max(0, -(-len(values) * 95 // 100) - 1)]
 
 
-def _table(rows: Sequence[dict[str, Any]], chosen: argparse.Namespace) -> str:
+def _table(rows: Sequence[dict[str, Any]], about: dict[str, Any], chosen: argparse.Namespace) -> str:
     lines = [
         "# What grows with what is stored",
         "",
         f"{chosen.rounds} rounds, in turns. Milliseconds, with {chosen.codes:,} codes and {chosen.events:,} events,",
         "and with little of what matters: 10 000 events (of as many codes), 10 000 codes (a pass), 1 000 (answers).",
+        "",
+        *(f"- {name}: {value}" for name, value in about.items()),
         "",
         "| database | what | little: median | p95 | much: median | p95 | ratio | target | |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -353,7 +378,7 @@ def _table(rows: Sequence[dict[str, Any]], chosen: argparse.Namespace) -> str:
 
 
 def _say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
+    print(f"{time.strftime('%H:%M:%S')} {words}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 # ruff: noqa: S608 - the statements are made of our own text alone
-"""Databases of any size for ``growth.py``, filled set by set: the same codes, events and flags per code, however many.
+"""What the databases of ``growth.py`` are filled with, set by set: the same codes, events and flags per code, however
+many there are (``growth_filling`` carries it out).
 
 Codes are made in the order of their numbers, over two years. One of ten is verified and stays; of the others the newest
 tenth is upcoming, scheduled, pending or (one of a thousand) stuck and flagged, the rest is removed. Ten share a lock.
@@ -7,24 +8,18 @@ tenth is upcoming, scheduled, pending or (one of a thousand) stuck and flagged, 
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-
-import asyncpg
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from datetime import datetime, timedelta
 
 from app.domain.news import News
 from app.storage.codec import encode_news
-from app.storage.engine import Database, Dialect, open_database
-from app.storage.migrate import migrate
+from app.storage.engine import Dialect
 from app.storage.types import to_micros
 
 CODES_PER_LOCK = 10
 YEARS = timedelta(days=730)
-_PART = 250_000
+_PART = 100_000
 _PAYLOAD = '{"event_type":"access_code.set_on_device","workspace_id":"workspace","more":"' + 240 * "x" + '"}'
 
 
@@ -55,39 +50,25 @@ def verified_codes(size: Size) -> range:
     return range(1, size.codes, 10)
 
 
-def build(url: str, size: Size) -> None:
-    asyncio.run(_build(url, size))
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Statements, one after the other, that fill these tables."""
+
+    name: str
+    tables: Sequence[str]
+    statements: Sequence[str]
 
 
-async def _build(url: str, size: Size) -> None:
-    db = open_database(url)
-    try:
-        await migrate(db)
-        for statement in _statements(db.dialect, size, datetime.now(UTC)):
-            async with db.maintain() as conn:
-                await _run(conn, statement)
-        await _settle(url, db)
-    finally:
-        await db.close()
+_TABLES_OF_CODES = ("access_codes", "signals", "devices", "transitions", "durations", "flags", "alerts", "counts")
 
 
-async def _run(conn: AsyncConnection, statement: str) -> None:
-    if conn.dialect.name == "postgresql":
-        await conn.execute(text("SET LOCAL session_replication_role = replica"))  # no triggers: the counts come last
-        await conn.execute(text("SET LOCAL synchronous_commit = off"))
-    await conn.execute(text(statement.replace(":", r"\:")))
-
-
-async def _settle(url: str, db: Database) -> None:
-    """As time would: what is not in use any more is cleared away, and PostgreSQL knows what it has."""
-    if db.dialect == "sqlite":
-        return
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute("VACUUM (ANALYZE)")
-        await connection.execute("CHECKPOINT")
-    finally:
-        await connection.close()
+def stages_of(dialect: Dialect, size: Size, now: datetime, *, on_base: bool) -> list[Stage]:
+    """How a database of this size is filled. ``on_base``: its codes are there already."""
+    sql = _Sql(dialect, now)
+    codes = Stage("codes", _TABLES_OF_CODES, list(_code_statements(sql, size)))
+    parts = range(0, size.events, _PART)
+    events = [_events(sql, size, sql.numbers(start, min(start + _PART, size.events))) for start in parts]
+    return ([] if on_base else [codes]) + ([Stage("events", ("events",), events)] if events else [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +96,7 @@ class _Sql:
         return f"timestamptz '{self.now.isoformat()}' + make_interval(secs => ({seconds})::double precision)"
 
 
-def _statements(dialect: Dialect, size: Size, now: datetime) -> Iterator[str]:
-    sql = _Sql(dialect, now)
+def _code_statements(sql: _Sql, size: Size) -> Iterator[str]:
     yield _locks(sql, size)
     for start in range(0, size.codes, _PART):
         numbers = sql.numbers(start, min(start + _PART, size.codes))
@@ -126,8 +106,6 @@ def _statements(dialect: Dialect, size: Size, now: datetime) -> Iterator[str]:
     yield _signals(sql, size)
     yield from _flags()
     yield from _counts()
-    for start in range(0, size.events, _PART):
-        yield _events(sql, size, sql.numbers(start, min(start + _PART, size.events)))
 
 
 def _id(sql: _Sql, number: str = "n") -> str:

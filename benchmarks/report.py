@@ -15,6 +15,8 @@ from benchmarks.storm import Storm
 
 _BARE, _NOTHING, _FASTIFY = "ASGI no-op", "FastAPI no-op", "Fastify PostgreSQL"
 
+_GROWTH = "What grows with what is stored is measured by a run of its own: [growth.md](growth.md)."
+
 
 @dataclass(slots=True)
 class Results:
@@ -36,7 +38,8 @@ class Results:
 def write_report(results: Results, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(asdict(results), indent=1) + "\n")
-    (folder / "results.md").write_text("\n\n".join(_parts(results)) + "\n")
+    growth = [_GROWTH] if (folder / "growth.md").exists() else []
+    (folder / "results.md").write_text("\n\n".join(_parts(results) + growth) + "\n")
     if results.turns:
         _plot(results, folder / "results.svg")
 
