@@ -41,6 +41,7 @@ class UnaskedCodes:
         self._on_due = on_due
         self._spread = spread
         self._after: str | None = ""
+        self._marked = 0
         self._ended_at: datetime | None = None
         self.last_pass_at: datetime | None = None
 
@@ -69,7 +70,14 @@ class UnaskedCodes:
         if found.ids:
             async with self._db.write() as conn:
                 await mark_due(conn, found.ids, now)
+            self._marked += len(found.ids)
             self._on_due()
-            _log.info("codes_marked_due", codes=len(found.ids), reason="there was no SEAM_API_KEY")
-        self._after, self._ended_at = found.after, now
+        self._after = found.after
+        if found.after is None:
+            self._end(now)
         return found.after is not None
+
+    def _end(self, now: datetime) -> None:
+        if self._marked:
+            _log.info("codes_marked_due", codes=self._marked, reason="there was no SEAM_API_KEY")
+        self._marked, self._ended_at = 0, now

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from app.clock import utc_now
 from app.config import Purpose, load_settings
@@ -183,7 +184,9 @@ async def test_all_codes_are_looked_through_in_parts_and_none_is_left_out(
     monkeypatch.setattr(storage, "LOOKED_AT", 3)
     waiting = [await world.create(pin=f"k:{number}") for number in range(7)]
     await world.run(seconds=601)
-    assert await parts_of(finder(world)) == 3
+    with capture_logs() as logs:
+        assert await parts_of(finder(world)) == 3
+    assert [(log["event"], log["codes"]) for log in logs] == [("codes_marked_due", 7)]
     assert [await is_due(world, code) for code in waiting] == [True] * 7
 
 
