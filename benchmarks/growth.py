@@ -210,7 +210,7 @@ def _delivery(code: int, now: datetime) -> Delivery:
         device_state=None,
         account_state=None,
     )
-    return Delivery(f"msg_{event_id}", now, 500, "key:digest", event, "webhook")
+    return Delivery(f"msg_{event_id}", now, 500, lambda: "key:digest", event, "webhook")
 
 
 async def _passes(measured: Measured, dbs: dict[str, Database], sizes: dict[str, Size]) -> None:

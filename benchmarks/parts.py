@@ -196,7 +196,7 @@ def _deliveries(bodies: Sequence[bytes], now: datetime) -> list[Delivery]:
         read_event(body, delivery_id="msg", received_at=now, fingerprinter=_FINGERPRINTER, fast=PAYLOADS)
         for body in bodies
     )
-    return [Delivery("msg", now, 500, "digest", reading, "webhook") for reading in readings]
+    return [Delivery("msg", now, 500, lambda: "digest", reading, "webhook") for reading in readings]
 
 
 if __name__ == "__main__":

@@ -205,4 +205,4 @@ def _delivery(kind: str, now: datetime, access_code_id: str | None = None) -> De
     event = make_event(str(uuid4()), kind, now, _CHANCE)
     body = orjson.dumps(event if access_code_id is None else event | {"access_code_id": access_code_id})
     reading = read_event(body, delivery_id=known_by, received_at=now, fingerprinter=_FINGERPRINTER)
-    return Delivery(known_by, now, len(body), "key:digest", reading, "webhook")
+    return Delivery(known_by, now, len(body), lambda: "key:digest", reading, "webhook")

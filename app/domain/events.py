@@ -208,19 +208,21 @@ def _read_ids(obj: Mapping[str, Any]) -> dict[str, str]:
 
 def _are_usable(ids: Collection[str]) -> bool:
     # What cannot be printed is a control character (storage separates with one), NUL, or half a surrogate pair.
-    return max(map(len, ids)) <= LONGEST_ID and "".join(ids).isprintable()
+    together = "".join(ids)
+    return together.isprintable() and (len(together) <= LONGEST_ID or max(map(len, ids)) <= LONGEST_ID)
 
 
 def _read_times(obj: Mapping[str, Any], received_at: datetime) -> tuple[datetime, datetime]:
     """When it happened and when the event was made; each stands in for the other."""
-    occurred_at, created_at = (
-        _believable(read_time(obj.get(name)), received_at) for name in ("occurred_at", "created_at")
-    )
+    occurred_at = _believable(read_time(obj.get("occurred_at")), received_at)
+    created_at = _believable(read_time(obj.get("created_at")), received_at)
     return occurred_at or created_at or received_at, created_at or occurred_at or received_at
 
 
 def _believable(moment: datetime | None, received_at: datetime) -> datetime | None:
-    return None if moment is None or moment - received_at > _MOST_AHEAD else moment
+    if moment is None or moment <= received_at or moment - received_at <= _MOST_AHEAD:
+        return moment
+    return None
 
 
 def _read_news(

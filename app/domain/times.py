@@ -22,4 +22,6 @@ def read_time(value: object) -> datetime | None:
             moment = moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    return min(moment, _LATEST) if moment >= _EARLIEST else None
+    if moment < _EARLIEST:
+        return None
+    return min(moment, _LATEST)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from starlette.types import Send
+from starlette.types import Message
 
 from app.receiver.body import Unread
 from app.receiver.committer import Shed
@@ -16,19 +16,25 @@ _RETRY_AFTER = (b"retry-after", b"5")  # seconds; the sender's own schedule begi
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``closes``: part of the body is left unread, so the connection cannot carry another request."""
+    """``start`` and ``end`` are its two messages. ``closes``: part of the request's body is left unread, so the
+    connection cannot carry another one."""
 
-    status: int
-    headers: tuple[tuple[bytes, bytes], ...]
-    body: bytes
-    closes: bool = False
+    start: Message
+    end: Message
+    closes: bool
 
-    async def start(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status, "headers": list(self.headers)})
+    @property
+    def body(self) -> bytes:
+        body: bytes = self.end["body"]
+        return body
 
-    async def send(self, send: Send) -> None:
-        await self.start(send)
-        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+
+def _answer(status: int, *headers: tuple[bytes, bytes], body: bytes = b"", closes: bool = False) -> Answer:
+    return Answer(
+        {"type": "http.response.start", "status": status, "headers": list(headers)},
+        {"type": "http.response.body", "body": body, "more_body": False},
+        closes,
+    )
 
 
 def _problem(
@@ -37,10 +43,10 @@ def _problem(
     body = json.dumps({"type": _TYPE_PREFIX + slug, "title": title, "status": status, "detail": detail}).encode()
     described = ((b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(body)))
     closing = ((b"connection", b"close"),) if closes else ()
-    return Answer(status, described + closing + headers, body, closes)
+    return _answer(status, *described, *closing, *headers, body=body, closes=closes)
 
 
-KEPT = Answer(204, (), b"")
+KEPT = _answer(204)
 
 NOT_GENUINE = _problem(
     401,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Generator, Iterable
+from collections.abc import Awaitable, Generator, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 
 class Unread(StrEnum):
@@ -41,15 +41,17 @@ class BodyLimits:
 class Upload:
     """One request's body as it comes in."""
 
-    __slots__ = ("_receive", "ended")
+    __slots__ = ("ended", "receive")
 
     def __init__(self, receive: Receive) -> None:
-        self._receive = receive
+        self.receive = receive
         self.ended = False
 
     async def next_piece(self) -> bytes | None:
         """``None``: the client went away."""
-        message = await self._receive()
+        return self.piece_of(await self.receive())
+
+    def piece_of(self, message: Message) -> bytes | None:
         if message["type"] != "http.request":
             self.ended = True
             return None
@@ -59,22 +61,21 @@ class Upload:
 
 
 class _Begun:
-    """A first piece that is asked for at once, and waited for (by awaiting this) only if it is not there yet."""
+    """A first message that is asked for at once, and waited for (by awaiting this) only if it is not there yet."""
 
-    __slots__ = ("_running", "_waits_for", "is_there", "piece")
+    __slots__ = ("_running", "_waits_for", "message")
 
-    def __init__(self, asking: Coroutine[Any, Any, bytes | None]) -> None:
+    def __init__(self, asking: Awaitable[Message]) -> None:
         self._running = asking.__await__()
-        self.is_there = False
-        self.piece: bytes | None = None
+        self.message: Message | None = None
         try:
             self._waits_for = next(self._running)
         except StopIteration as there:
-            self.is_there, self.piece = True, there.value
+            self.message = there.value
 
-    def __await__(self) -> Generator[Any, Any, bytes | None]:
-        if self.is_there:
-            return self.piece
+    def __await__(self) -> Generator[Any, Any, Message]:
+        if self.message is not None:
+            return self.message
         try:
             yield self._waits_for
         except BaseException:
@@ -94,12 +95,12 @@ class BodyReader:
         if _announces_more_than(self._limits.body_bytes, headers):
             return Unread.TOO_LARGE
         # Nearly all bodies are there with their headers: then nothing is waited for, and no time-out need be set up.
-        first = _Begun(upload.next_piece())
-        if first.is_there and upload.ended:
-            return self._judge(first.piece)
+        first = _Begun(upload.receive())
+        if first.message is not None and not first.message.get("more_body", False):
+            return self._judge(upload.piece_of(first.message))
         try:
             async with asyncio.timeout(self._limits.body_seconds):
-                return await self._read(upload, await first)
+                return await self._read(upload, upload.piece_of(await first))
         except TimeoutError:
             return Unread.TOO_SLOW
 

@@ -8,11 +8,10 @@ is made and sent while the one before is being committed, so that neither side w
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import repeat
 from time import perf_counter
 
 import structlog
@@ -41,6 +40,8 @@ class Shed(StrEnum):
     UNAVAILABLE = "unavailable"  # storage is away, or the outcome of the commit is not known
     CLOSED = "closed"  # shutting down, or not started
 
+
+_ANSWERS: tuple[Outcome | Shed, ...] = (*Outcome, *Shed)
 
 # Deliveries press while more than so many wait or are being committed, and for so many seconds after.
 _PRESSING = 8
@@ -171,7 +172,7 @@ class Committer:
             # With anything left only when this task is cancelled: nobody may wait for an answer that never comes.
             self._open = False
             for batch in (*self._in_flight, _Batch(list(self._queue))):
-                self._settle(batch, repeat(Shed.UNAVAILABLE))
+                self._give_up(batch)
             self._in_flight.clear()
             self._queue.clear()
 
@@ -185,7 +186,7 @@ class Committer:
         finally:
             if batch.waiting:
                 self._metrics.commit_failures.inc()
-                self._settle(batch, repeat(Shed.UNAVAILABLE))
+                self._give_up(batch)
             self._in_flight.discard(batch)
             self._turn.set()
 
@@ -209,18 +210,20 @@ class Committer:
         self._in_flight.add(batch)
         return batch
 
-    def _settle(self, batch: _Batch, answers: Iterable[Outcome | Shed]) -> None:
+    def _give_up(self, batch: _Batch) -> None:
+        self._settle(batch, [Shed.UNAVAILABLE] * len(batch.waiting))
+
+    def _settle(self, batch: _Batch, answers: Sequence[Outcome | Shed]) -> None:
         """Answer everyone in the batch. Who has gone away since is counted all the same."""
-        counts: Counter[Outcome | Shed] = Counter()
-        for waiting, answer in zip(batch.waiting, answers, strict=False):
-            self._held -= 1
+        for waiting, answer in zip(batch.waiting, answers, strict=True):
             self._held_bytes -= waiting.delivery.size
-            counts[answer] += 1
             if not waiting.answer.done():
                 waiting.answer.set_result(answer)
+        self._held -= len(answers)
         batch.waiting.clear()
-        for answer, count in counts.items():
-            self._metrics.deliveries.labels(answer.value).inc(count)
+        for kind in _ANSWERS:
+            if count := answers.count(kind):
+                self._metrics.deliveries.labels(kind.value).inc(count)
 
     def _report(self, deliveries: Sequence[Delivery], outcomes: Sequence[Outcome], seconds: float) -> None:
         """One line for each kind of outcome in the batch, with all its ids: a line for each delivery would cost as much
@@ -228,11 +231,10 @@ class Committer:
         self._metrics.batch_size.observe(len(deliveries))
         self._metrics.commit_seconds.observe(seconds)
         self._metrics.last_delivery.set(deliveries[-1].received_at.timestamp())
-        ids: dict[Outcome, list[str]] = {}
-        for delivery, outcome in zip(deliveries, outcomes, strict=True):
-            ids.setdefault(outcome, []).append(_id_of(delivery))
-        for outcome, several in ids.items():
-            log.info(_VERBS[outcome], count=len(several), ids=several)
+        for outcome, verb in _VERBS.items():
+            ids = [_id_of(delivery) for delivery, its in zip(deliveries, outcomes, strict=True) if its is outcome]
+            if ids:
+                log.info(verb, count=len(ids), ids=ids)
 
 
 def _id_of(delivery: Delivery) -> str:

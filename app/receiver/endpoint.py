@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -69,7 +69,8 @@ class WebhookEndpoint:
         if answer.closes:
             await self._send_and_close(answer, upload, send)
         else:
-            await answer.send(send)
+            await send(answer.start)
+            await send(answer.end)
 
     async def _handle(self, scope: Scope, upload: Upload) -> Answer | None:
         """``None``: nobody is there to be answered."""
@@ -94,7 +95,7 @@ class WebhookEndpoint:
         reading = self._read(body, proof.delivery_id, now)
         if not is_probe(reading):  # of our own making: no proof that a webhook at Seam has this secret
             self._verified(proof.secret).inc()
-        digest = self._fingerprinter.digest(body)
+        digest = partial(self._fingerprinter.digest, body)
         delivery = Delivery(proof.delivery_id, now, len(body), digest, reading, "webhook")
         result = await self._committer.submit(delivery)
         return TO_SHED[result] if isinstance(result, Shed) else KEPT
@@ -114,8 +115,8 @@ class WebhookEndpoint:
         self._rejections.note(reason, now)
 
     async def _send_and_close(self, answer: Answer, upload: Upload, send: Send) -> None:
-        await answer.start(send)
-        await send({"type": "http.response.body", "body": answer.body, "more_body": True})
+        await send(answer.start)
+        await send({**answer.end, "more_body": True})
         await self._bodies.discard(upload)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 

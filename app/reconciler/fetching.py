@@ -6,6 +6,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -125,9 +126,9 @@ class Fetcher:
         for event in events:
             # ASCII, so that half a surrogate pair, which Python reads and UTF-8 refuses, is one escape as any other.
             body = json.dumps(event).encode()
-            digest = self._fingerprinter.digest(body)
+            digest = partial(self._fingerprinter.digest, body)
             named = event.get("event_id")
-            known_by = f"backfill:{named if isinstance(named, str) else digest}"
+            known_by = f"backfill:{named if isinstance(named, str) else digest()}"
             reading = read_event(body, delivery_id=known_by, received_at=now, fingerprinter=self._fingerprinter)
             deliveries.append(Delivery(known_by, now, len(body), digest, reading, "backfill"))
         return deliveries

@@ -20,10 +20,10 @@ _SEPARATOR = "\x1f"
 _Rest = dict[str, Any]
 
 
-def encode_news(news: News) -> str:
-    """Raises ``ValueError`` for a naive time or a control character in the event id (neither could be ordered), and for
-    text that is not Unicode."""
-    return _join(news.occurred_at, news.event_id, news_to_json(news))
+def encode_news(news: News, rest: _Rest | None = None) -> str:
+    """``rest`` is ``news_to_json(news)``, for those who have it. Raises ``ValueError`` for a naive time or a control
+    character in the event id (neither could be ordered), and for text that is not Unicode."""
+    return _join(news.occurred_at, news.event_id, news_to_json(news) if rest is None else rest)
 
 
 def decode_news(text: str) -> News:
@@ -110,7 +110,7 @@ def _issue_from_json(value: _Rest) -> Issue:
 def _join(occurred_at: datetime, event_id: str, rest: _Rest) -> str:
     if occurred_at.tzinfo is None:
         raise ValueError("a time without a zone cannot be stored")
-    if event_id and min(event_id) < " ":
+    if not event_id.isprintable() and min(event_id) < " ":
         raise ValueError("an event id with a control character cannot be ordered")
     moment = occurred_at.astimezone(UTC).isoformat(timespec="microseconds")
     return f"{moment}{_SEPARATOR}{event_id}{_SEPARATOR}{to_json(rest)}"

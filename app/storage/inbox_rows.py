@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
@@ -22,6 +22,7 @@ Value = TypeVar("Value")
 REFUSED_BY_DATABASE = "refused_by_database"  # a reason of storage's own, besides those of app.domain.events
 
 _LONGEST_ID = 500  # characters; a row of PostgreSQL's indexes holds 2704 bytes
+_NOTHING = (None, None)  # told to the signals
 _UNSTORABLE = re.compile("[\x00-\x1f\ud800-\udfff]")
 _KINDS, _DEVICE_FACETS, _ACCOUNT_FACETS = (
     tuple(kind.value for kind in NewsKind),
@@ -34,13 +35,14 @@ _KINDS, _DEVICE_FACETS, _ACCOUNT_FACETS = (
 class Delivery:
     """One genuine delivery as the receiver or the backfill hands it over.
 
-    ``delivery_id`` is the svix-id (or the backfill's own), ``size`` the bytes of the body, ``digest`` a keyed one.
+    ``delivery_id`` is the svix-id (or the backfill's own), ``size`` the bytes of the body. ``digest`` makes the keyed
+    one of the body: only what is unreadable needs it.
     """
 
     delivery_id: str
     received_at: datetime
     size: int
-    digest: str
+    digest: Callable[[], str] = field(repr=False, compare=False)  # it may hold the body, PINs and all
     reading: Event | Unreadable
     source: Source
 
@@ -95,12 +97,13 @@ def _storable(delivery: Delivery) -> Entry | Unreadable:
         return delivery.reading
     try:
         event = delivery.reading
-        return Entry(event, _event_row(delivery, event), _told(event), delivery.source)
+        told, taken = _told(event)
+        return Entry(event, _event_row(delivery, event, taken), told, delivery.source)
     except (ValueError, OverflowError):
         return Unreadable(REFUSED_BY_DATABASE)
 
 
-def _event_row(delivery: Delivery, event: Event) -> Row:
+def _event_row(delivery: Delivery, event: Event, taken: str | None) -> Row:
     ids = (event.access_code_id, event.device_id, event.connected_account_id, event.workspace_id)
     if _are_unstorable([event.event_id, event.event_type, *filter(None, ids)]):
         raise ValueError("an id is too long, or has a character that no database takes")
@@ -109,11 +112,14 @@ def _event_row(delivery: Delivery, event: Event) -> Row:
         raise ValueError("the payload has a character that no database takes")
     times = (_utc(event.occurred_at), _utc(event.created_at), _utc(delivery.received_at))
     # In the order of the table.
-    return (event.event_id, event.event_type, *ids, *times, delivery.source, _taken(event), event.payload)
+    return (event.event_id, event.event_type, *ids, *times, delivery.source, taken, event.payload)
 
 
 def _are_unstorable(ids: Sequence[str]) -> bool:
-    return max(map(len, ids)) > _LONGEST_ID or _UNSTORABLE.search("".join(ids)) is not None
+    together = "".join(ids)
+    if len(together) > _LONGEST_ID and max(map(len, ids)) > _LONGEST_ID:
+        return True
+    return not together.isprintable() and _UNSTORABLE.search(together) is not None
 
 
 def _unreadable_row(delivery: Delivery, reason: str) -> Row:
@@ -121,7 +127,7 @@ def _unreadable_row(delivery: Delivery, reason: str) -> Row:
     known_by = delivery.delivery_id
     if not (known_by.isascii() and known_by.isprintable()):
         known_by = known_by.encode("unicode_escape").decode()
-    return known_by[:_LONGEST_ID], delivery.received_at, delivery.size, delivery.digest, reason
+    return known_by[:_LONGEST_ID], delivery.received_at, delivery.size, delivery.digest(), reason
 
 
 def signal_rows(entries: Iterable[Entry]) -> list[Row]:
@@ -184,23 +190,19 @@ def living_codes(events: Iterable[Event]) -> set[str]:
     return {code for code, _ in told} - deleted
 
 
-def _told(event: Event) -> tuple[str | None, str | None]:
-    if event.news is None or not event.access_code_id:
-        return None, None
-    kind, news = event.news
-    return kind.value, encode_news(news)
-
-
-def _taken(event: Event) -> str | None:
-    """What signals, locks and accounts take from the event, so that they can be rebuilt from it."""
+def _told(event: Event) -> tuple[tuple[str | None, str | None], str | None]:
+    """What it tells the signals of its code, and what signals, locks and accounts take from it, so that they can be
+    rebuilt from the event."""
     if event.news:
-        kind, news = event.news
-        return to_json({"kind": kind.value, **news_to_json(news)})
+        kind, news = event.news[0].value, event.news[1]
+        rest = news_to_json(news)
+        told = (kind, encode_news(news, rest)) if event.access_code_id else _NOTHING
+        return told, to_json({"kind": kind, **rest})
     if event.device_state:
-        return to_json({"device": event.device_state[0].value, "value": event.device_state[1].value})
+        return _NOTHING, to_json({"device": event.device_state[0].value, "value": event.device_state[1].value})
     if event.account_state:
-        return to_json({"account": event.account_state[0].value, "value": event.account_state[1].value})
-    return None
+        return _NOTHING, to_json({"account": event.account_state[0].value, "value": event.account_state[1].value})
+    return _NOTHING, None
 
 
 def _latest(items: Iterable[tuple[Key, State] | None]) -> dict[Key, State]:
@@ -228,6 +230,8 @@ def _order(event: Event) -> tuple[datetime, str]:
 
 
 def _utc(moment: datetime) -> datetime:
+    if moment.tzinfo is UTC:
+        return moment
     if moment.tzinfo is None:
         raise ValueError("a time without a zone cannot be stored")
     return moment.astimezone(UTC)

@@ -76,7 +76,7 @@ async def test_locks_are_listed_by_id_in_pages(world: World) -> None:
 
 
 async def test_unreadable_payloads_are_listed_without_their_bodies(world: World) -> None:
-    delivery = Delivery("msg-1", NOON, 17, "digest", Unreadable("not JSON"), "webhook")
+    delivery = Delivery("msg-1", NOON, 17, lambda: "digest", Unreadable("not JSON"), "webhook")
     await store_batch(world.db, [delivery])
     (item,) = (await world.get("/v1/unreadable")).json()["items"]
     assert item == {

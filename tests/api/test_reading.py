@@ -32,7 +32,7 @@ def event(kind: NewsKind, access_code_id: str, event_id: str, at: datetime = NOO
         device_state=None,
         account_state=None,
     )
-    return Delivery(f"msg-{event_id}", at, 100, "digest", reading, "webhook")
+    return Delivery(f"msg-{event_id}", at, 100, lambda: "digest", reading, "webhook")
 
 
 async def ids(world: World, **params: Any) -> list[str]:

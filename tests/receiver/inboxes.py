@@ -75,7 +75,7 @@ def event(event_id: str) -> Event:
 
 
 def delivery(delivery_id: str = "msg_1", *, size: int = 100, event_id: str | None = None) -> Delivery:
-    return Delivery(delivery_id, NOW, size, "digest", event(event_id or delivery_id), "webhook")
+    return Delivery(delivery_id, NOW, size, lambda: "digest", event(event_id or delivery_id), "webhook")
 
 
 async def until(condition: Callable[[], bool]) -> None:

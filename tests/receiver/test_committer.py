@@ -91,7 +91,7 @@ async def test_deliveries_press_while_many_wait_and_for_a_moment_after(station: 
 
 
 async def test_each_delivery_gets_its_own_outcome(station: Station) -> None:
-    unreadable = Delivery("bad", NOW, 3, "digest", Unreadable("not_json"), "webhook")
+    unreadable = Delivery("bad", NOW, 3, lambda: "digest", Unreadable("not_json"), "webhook")
     await station.committer.submit(delivery("old"))
 
     answers = await asyncio.gather(*submit(station, delivery("old"), delivery("new"), unreadable))
@@ -271,7 +271,7 @@ async def test_metrics_tell_sizes_outcomes_and_the_last_delivery(station: Statio
 
 
 async def test_a_batch_is_logged_in_one_line_for_each_outcome_with_ids_alone(station: Station) -> None:
-    bad = Delivery("msg_bad", NOW, 3, "digest", Unreadable("not_json"), "webhook")
+    bad = Delivery("msg_bad", NOW, 3, lambda: "digest", Unreadable("not_json"), "webhook")
     with capture_logs() as lines:
         await asyncio.gather(*submit(station, delivery("msg_1", event_id="e1"), bad, delivery("msg_2", event_id="e2")))
 

@@ -161,4 +161,4 @@ class IntakeWorld(World):
         body = json.dumps(made).encode()
         known_by = f"msg-{made['event_id']}"
         reading = read_event(body, delivery_id=known_by, received_at=now, fingerprinter=FINGERPRINTER)
-        return Delivery(known_by, now, len(body), "digest", reading, "webhook")
+        return Delivery(known_by, now, len(body), lambda: "digest", reading, "webhook")

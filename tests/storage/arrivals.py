@@ -52,7 +52,7 @@ def account_news(event_id: str, at: float = 0, value: str = "disconnected", **fi
 
 def delivery(reading: Event | Unreadable, delivery_id: str | None = None, **fields: Any) -> Delivery:
     known_by = delivery_id or (f"msg_{reading.event_id}" if isinstance(reading, Event) else "msg_unreadable")
-    values: dict[str, Any] = {"received_at": NOW, "size": 2, "digest": "key:digest", "source": "webhook"}
+    values: dict[str, Any] = {"received_at": NOW, "size": 2, "digest": lambda: "key:digest", "source": "webhook"}
     return Delivery(delivery_id=known_by, reading=reading, **{**values, **fields})
 
 

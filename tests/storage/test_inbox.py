@@ -206,7 +206,7 @@ async def test_accounts_keep_their_latest_report(db: Database) -> None:
 
 
 async def test_an_unreadable_payload_is_kept_once_for_each_delivery(db: Database) -> None:
-    first = delivery(Unreadable("not_json"), "msg_1", size=7, digest="key:one", received_at=after(1))
+    first = delivery(Unreadable("not_json"), "msg_1", size=7, digest=lambda: "key:one", received_at=after(1))
     second = delivery(Unreadable("no_event_type"), "msg_2")
     assert await store_batch(db, [first, second, first]) == [UNREADABLE] * 3
     assert await store_batch(db, [first]) == [UNREADABLE]
@@ -220,6 +220,13 @@ async def test_an_unreadable_payload_is_kept_once_for_each_delivery(db: Database
         "reason": "not_json",
     }
     assert two["reason"] == "no_event_type"
+
+
+async def test_only_what_is_unreadable_needs_the_digest_of_its_body(db: Database) -> None:
+    def refuse() -> str:
+        raise AssertionError
+
+    assert await store_batch(db, [delivery(code_news("e1"), digest=refuse)]) == [STORED]
 
 
 async def test_the_last_delivery_is_known_to_the_second(db: Database) -> None:
