@@ -19,7 +19,7 @@ from app.reconciler.metrics import ReconcilerMetrics
 from app.reconciler.steps import Saved, save_batch, save_decisions
 from app.reconciler.waits import Spread, no_spread, pause
 from app.seam.gateway import Gateway
-from app.storage.claims import claim_due, decide_again, earliest_due, failures_of, postpone, release
+from app.storage.claims import Claimed, claim, decide_again, earliest_due, failures_of, postpone, release
 from app.storage.codes import Case, load_cases
 from app.storage.engine import Database
 from app.storage.errors import StorageError, StorageUnavailable
@@ -112,9 +112,9 @@ class Reconciler:
     async def run_once(self) -> bool:
         """One whole unit of work. False: nothing was due. Raises ``StorageError``."""
         claimed, leased_until = await self._claim()
-        if claimed:
-            await self._work(claimed, leased_until)
-        return bool(claimed)
+        if claimed.ids:
+            await self._work(claimed.ids, leased_until)
+        return not claimed.is_last
 
     async def _begin_unit(self) -> timedelta:
         """Start working on what is due, and say how long to wait for more. A slow answer of Seam delays no other."""
@@ -133,10 +133,10 @@ class Reconciler:
         except BaseException:
             self._slots.release()
             raise
-        if not claimed:
+        if not claimed.ids:
             self._slots.release()
-            return POLL_EVERY
-        unit = asyncio.create_task(self._work_and_rest(claimed, leased_until), name="reconciler-unit")
+            return POLL_EVERY if claimed.is_last else timedelta(0)
+        unit = asyncio.create_task(self._work_and_rest(claimed.ids, leased_until), name="reconciler-unit")
         self._units.add(unit)
         unit.add_done_callback(self._ended)
         return timedelta(0)
@@ -166,10 +166,10 @@ class Reconciler:
             # Its leases run out, and then the codes are claimed again.
             _log.warning("reconciler_unit_failed", error=type(error).__name__)
 
-    async def _claim(self) -> tuple[list[str], datetime]:
+    async def _claim(self) -> tuple[Claimed, datetime]:
         now = self._clock()
         async with self._db.write() as conn:
-            claimed = await claim_due(conn, now, LEASE, _SMALL_BATCH if self._is_pressed() else BATCH)
+            claimed = await claim(conn, now, LEASE, _SMALL_BATCH if self._is_pressed() else BATCH)
         return claimed, now + LEASE
 
     async def _until_next(self) -> timedelta | None:

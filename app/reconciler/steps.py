@@ -152,7 +152,7 @@ async def _load(db: Database, ident: str) -> Case | None:
 
 def _is_due(case: Case, now: datetime) -> bool:
     row = case.row
-    return row.untracked_at is None and row.due_at is not None and row.due_at <= now
+    return case.is_watched and (case.has_news or (row.due_at is not None and row.due_at <= now))
 
 
 def _is_news(decision: Decision) -> bool:

@@ -1,7 +1,7 @@
 """What a change of a code writes on its way to Seam and back.
 
-Every write here is a compare-and-set on the revision that was decided on: ``None`` says that somebody was faster, and
-that the caller must load the code and decide again.
+Every write here is a compare-and-set on the revision of the code and the version of its signals that were decided on:
+``None`` says that somebody was faster, and that the caller must load the code and decide again.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import and_, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.changes import Change, Unanswered, accepted
 from app.storage.codes import LOOK_AFTER, Case, CodeRow, change_code, due_by, intent_columns
+from app.storage.signals import HAS_VERSION
 from app.storage.tables import access_codes
 from app.storage.values import encode_unanswered
 
 Columns = Mapping[str, Any]
+_HAS_VERSION = text(HAS_VERSION.format(version=":version"))
 
 
 async def before_change(conn: AsyncConnection, case: Case, change: Change, now: datetime) -> CodeRow | None:
@@ -59,4 +62,7 @@ async def change_own(conn: AsyncConnection, case: Case, columns: Columns, now: d
 
 
 async def _write(conn: AsyncConnection, case: Case, values: Columns, now: datetime) -> CodeRow | None:
-    return await change_code(conn, case.row.id, values, now, access_codes.c.revision == case.row.revision)
+    as_it_was = and_(
+        access_codes.c.revision == case.row.revision, _HAS_VERSION.bindparams(version=case.signals.version)
+    )
+    return await change_code(conn, case.row.id, values, now, as_it_was)

@@ -1,7 +1,8 @@
-"""The queue: a code is due from ``due_at`` on. The row is the queue; nothing is handed to a second store.
+"""The queue: a code is due from ``due_at`` on, and as soon as its signals are marked. The rows are the queue; nothing
+is handed to a second store.
 
 A claim takes a lease, so that replicas do not do the same work, and leaves ``due_at``: a code stays due until a step
-is saved, so a process that dies loses nothing. Correctness rests on the revision alone.
+is saved, so a process that dies loses nothing. Correctness rests on the revision, and on the version of the signals.
 """
 
 from __future__ import annotations
@@ -9,15 +10,52 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.storage.codes import due_by
-from app.storage.tables import access_codes
+from app.storage.dialects import dialect_of
+from app.storage.driver import Statement, fetch, run, statement_of
+from app.storage.engine import Dialect
+from app.storage.inbox_sql import bind_list, one_of
+from app.storage.tables import access_codes, signals
+from app.storage.types import bound
 
 _MANY = 500
+# Never waits for ingest or a binding that holds the row: such a mark is taken up next time.
+_TAKE_MARKS = """
+    WITH marked AS (
+        SELECT access_code_id FROM signals WHERE marked_at IS NOT NULL ORDER BY marked_at LIMIT :most {held}
+    )
+    UPDATE signals SET marked_at = NULL WHERE access_code_id IN (SELECT access_code_id FROM marked)
+    RETURNING access_code_id"""
+# After the marks are held: so a code that was bound before is seen, and one that is bound later has read the news
+# (contract, section 2.7). Rows are locked in the order of their ids, as everywhere: nobody waits in a circle. Seam's
+# access code does not name the account that it hangs on; its events do.
+_LEASE_MARKED = """
+    WITH marked AS (
+        SELECT id FROM access_codes WHERE {named} AND untracked_at IS NULL ORDER BY id {held}
+    )
+    UPDATE access_codes SET
+        due_at = CASE WHEN due_at <= :now THEN due_at ELSE :now END,
+        leased_until = CASE WHEN leased_until > :now THEN leased_until ELSE :until END,
+        revision = revision + 1,
+        connected_account_id = coalesce(connected_account_id, (
+            SELECT events.connected_account_id FROM events WHERE events.access_code_id = access_codes.access_code_id
+            ORDER BY events.id DESC LIMIT 1))
+    WHERE id IN (SELECT id FROM marked)
+    RETURNING id, leased_until = :until"""
 _due_at, _leased_until = access_codes.c.due_at, access_codes.c.leased_until
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Our ids of codes that are leased. ``is_last``: nothing else was there to be claimed."""
+
+    ids: list[str]
+    is_last: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +69,56 @@ class Named:
 async def look_up(conn: AsyncConnection, idents: Sequence[str], now: datetime) -> dict[str, Named]:
     """The codes that go by these ids, ours or Seam's: ``{ident: …}``. What nobody has is left out."""
     found: dict[str, Named] = {}
-    columns = (access_codes.c.id, access_codes.c.access_code_id, _due_at, access_codes.c.untracked_at)
+    # Not as a join, for which PostgreSQL may read all signals.
+    has_mark = (signals.c.access_code_id == access_codes.c.access_code_id, signals.c.marked_at.is_not(None))
+    is_marked = exists().where(*has_mark).label("is_marked")
+    columns = (access_codes.c.id, access_codes.c.access_code_id, _due_at, access_codes.c.untracked_at, is_marked)
     for start in range(0, len(idents), _MANY):
         part = idents[start : start + _MANY]
         named = or_(access_codes.c.id.in_(part), access_codes.c.access_code_id.in_(part))
         for row in await conn.execute(select(*columns).where(named)):
-            is_due = row.untracked_at is None and row.due_at is not None and row.due_at <= now
+            is_due = row.untracked_at is None and (row.is_marked or (row.due_at is not None and row.due_at <= now))
             found.setdefault(row.access_code_id, Named(row.id, is_due))
             found[row.id] = Named(row.id, is_due)
     return {ident: found[ident] for ident in idents if ident in found}
 
 
-async def claim_due(conn: AsyncConnection, now: datetime, lease: timedelta, limit: int) -> list[str]:
-    """Lease up to ``limit`` due codes that nobody else has, the longest waiting first. Their ids come back.
+async def claim(conn: AsyncConnection, now: datetime, lease: timedelta, limit: int) -> Claimed:
+    """Lease up to ``limit`` due codes that nobody else has, the longest waiting first. Half of the room at least is for
+    those that wait for the clock, if there are so many: news that comes without end does not keep them out.
 
     PostgreSQL steps over rows that another transaction holds; SQLite has one writer at a time.
     """
+    taken, marked = await _claim_marked(conn, now, now + lease, max(limit // 2, 1))
+    due = await _claim_due(conn, now, now + lease, limit - len(marked)) if len(marked) < limit else []
+    return Claimed(marked + due, is_last=not taken and not due)
+
+
+async def _claim_marked(conn: AsyncConnection, now: datetime, until: datetime, most: int) -> tuple[int, list[str]]:
+    """How many marks were taken up, and the codes that are leased by that. A mark may be of a code that nobody watches,
+    or of one that somebody else is working on: due it is in any case."""
+    dialect = dialect_of(conn)
+    taken = await run(conn, (_take_marks(dialect), {"most": most}))
+    if not taken:
+        return 0, []
+    values = {"codes": bind_list(dialect, sorted(taken)), "now": bound(dialect, now), "until": bound(dialect, until)}
+    leased = await fetch(conn, (_lease_marked(dialect), values))
+    return len(taken), [code_id for code_id, is_ours in leased if is_ours]
+
+
+@cache
+def _take_marks(dialect: Dialect) -> Statement:
+    held = "FOR UPDATE SKIP LOCKED" if dialect == "postgresql" else ""
+    return statement_of(dialect, _TAKE_MARKS.format(held=held))
+
+
+@cache
+def _lease_marked(dialect: Dialect) -> Statement:
+    held = "FOR UPDATE" if dialect == "postgresql" else ""
+    return statement_of(dialect, _LEASE_MARKED.format(named=one_of(dialect, "access_code_id", "codes"), held=held))
+
+
+async def _claim_due(conn: AsyncConnection, now: datetime, until: datetime, limit: int) -> list[str]:
     due = (
         select(access_codes.c.id)
         .where(_due_at <= now, or_(_leased_until.is_(None), _leased_until <= now))
@@ -59,7 +131,7 @@ async def claim_due(conn: AsyncConnection, now: datetime, lease: timedelta, limi
     claimed = await conn.execute(
         update(access_codes)
         .where(access_codes.c.id.in_(select(due.c.id)))
-        .values(leased_until=now + lease, revision=access_codes.c.revision + 1)
+        .values(leased_until=until, revision=access_codes.c.revision + 1)
         .returning(access_codes.c.id)
     )
     return list(claimed.scalars())
@@ -91,7 +163,8 @@ async def release(conn: AsyncConnection, ids: Sequence[str], leased_until: datet
 
 
 async def earliest_due(conn: AsyncConnection, now: datetime) -> datetime | None:
-    """When there is something to claim next: the earliest ``due_at``, or the end of a lease on what is due already."""
+    """When there is something to claim next: the oldest mark, the earliest ``due_at``, or the end of a lease on what is
+    due already."""
     free = (
         select(_due_at)
         .where(_due_at.is_not(None), or_(_leased_until.is_(None), _leased_until <= now))
@@ -100,6 +173,10 @@ async def earliest_due(conn: AsyncConnection, now: datetime) -> datetime | None:
     )
     leased = select(func.min(_leased_until)).where(_due_at <= now, _leased_until > now)
     moments = [(await conn.execute(query)).scalar_one_or_none() for query in (free, leased)]
+    marked = select(func.min(signals.c.marked_at)).where(signals.c.marked_at.is_not(None))
+    since = (await conn.execute(marked)).scalar_one()
+    if since is not None:  # due by whatever clock: that of another replica may be ahead of this one
+        moments.append(min(since, now))
     return min((moment for moment in moments if moment is not None), default=None)
 
 

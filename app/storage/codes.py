@@ -25,7 +25,7 @@ from app.storage.flags import FlagRow, close_flags, open_flags_of
 from app.storage.health import accounts_of, load_health
 from app.storage.notices import announce
 from app.storage.rows import fetch_by, selection
-from app.storage.signals import load_signals
+from app.storage.signals import Told, load_signals
 from app.storage.tables import access_codes
 from app.storage.types import UtcDateTime
 from app.storage.values import decode_read, decode_unanswered, encode_read
@@ -155,16 +155,21 @@ class CodeRow:
 
 
 _COLUMNS = tuple(CodeRow.__dataclass_fields__)
+_NOTHING_TOLD = Told(Signals(), is_marked=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """All that is known about one code at one moment: what ``assess`` looks at, and its open flags."""
+    """All that is known about one code at one moment: what ``assess`` looks at, and its open flags.
+
+    ``has_news``: there is news among the signals that no claim or step has taken up. It makes the code due.
+    """
 
     row: CodeRow
     signals: Signals
     health: Health
     flags: tuple[FlagRow, ...] = ()
+    has_news: bool = False
 
     @property
     def is_watched(self) -> bool:
@@ -213,19 +218,20 @@ async def load_cases(conn: AsyncConnection, ids: Sequence[str]) -> list[Case]:
 
 
 async def _cases(conn: AsyncConnection, rows: Sequence[CodeRow]) -> list[Case]:
-    # After the rows: news that comes in between bumps their revision, so a decision on this mixture is not saved.
     rows = await _with_accounts(conn, rows)
-    signals = await load_signals(conn, [row.access_code_id for row in rows if row.access_code_id])
+    told = await load_signals(conn, [row.access_code_id for row in rows if row.access_code_id])
     health = await load_health(conn, [(row.device_id, row.connected_account_id) for row in rows])
     flags = await open_flags_of(conn, [row.id for row in rows])
     return [
         Case(
             row=row,
-            signals=signals.get(row.access_code_id or "", Signals()),
+            signals=known.signals,
             health=health[(row.device_id, row.connected_account_id)],
             flags=tuple(flags.get(row.id, ())),
+            has_news=known.is_marked,
         )
         for row in rows
+        for known in (told.get(row.access_code_id or "", _NOTHING_TOLD),)
     ]
 
 

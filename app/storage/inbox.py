@@ -1,4 +1,4 @@
-"""The inbox: a batch of deliveries becomes events, signals and due codes in one commit.
+"""The inbox: a batch of deliveries becomes events, and signals that are marked, in one commit.
 
 Acked means kept (contract, section 2.1): what ``store_batch`` returned may be acknowledged, and nothing else.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,7 +16,7 @@ from app.domain.events import Event, Unreadable, is_probe
 from app.storage.driver import Step, run
 from app.storage.engine import Database, Dialect
 from app.storage.errors import RefusedByDatabase, StorageConflict
-from app.storage.inbox_marks import mark_due, note_arrivals, note_brought
+from app.storage.inbox_marks import mark_due, note_arrivals, note_brought, quiet_since
 from app.storage.inbox_rows import (
     REFUSED_BY_DATABASE,
     Batch,
@@ -55,6 +56,21 @@ class _Beside:
 
 
 _NOTHING = _Beside()
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """When the last delivery of a batch was received, and the last that is a sign of life of the webhook at Seam."""
+
+    received_at: datetime | None
+    delivered_at: datetime | None
+
+    @classmethod
+    def of(cls, deliveries: Sequence[Delivery]) -> _Times:
+        return cls(
+            max((each.received_at for each in deliveries), default=None),
+            max((each.received_at for each in deliveries if _is_of_seam(each)), default=None),
+        )
 
 
 async def store_batch(
@@ -102,21 +118,23 @@ async def _store_repeatedly(db: Database, deliveries: Sequence[Delivery], beside
 
 async def _store(db: Database, deliveries: Sequence[Delivery], beside: _Beside = _NOTHING) -> list[Outcome]:
     batch = sort_out(deliveries)
-    async with db.write() as connection:
-        new, steps = await _arrive(connection, db.dialect, batch)
+    times = _Times.of(deliveries)
+    # What nearly all batches bring is kept, merged and marked by one statement. It needs no transaction around it.
+    is_one_statement = beside == _NOTHING and _arrives_whole(batch)
+    async with db.write_each() if is_one_statement else db.write() as connection:
+        new, is_quiet, steps = await _arrive(connection, db.dialect, batch, times)
         events = [entry.event for entry in new]
         steps += _merge(db.dialect, batch, events)
-        if deliveries:
-            received_at = max(delivery.received_at for delivery in deliveries)
-            steps += await mark_due(connection, db.dialect, marks(events), received_at)
+        if times.received_at is not None:
+            steps += await mark_due(connection, db.dialect, marks(events), times.received_at)
         steps += note_arrivals(
             db.dialect,
-            delivered_at=max((each.received_at for each in deliveries if _is_of_seam(each)), default=None),
+            delivered_at=times.delivered_at if is_quiet else None,
             backfilled=sum(entry.source == "backfill" for entry in new),
         )
         steps += note_brought(db.dialect, _brought_again(batch, {event.event_id for event in events}))
         await run(connection, *steps)
-        await _write_beside(connection, db.dialect, beside, deliveries, events)
+        await _write_beside(connection, db.dialect, beside, times, events)
     return _outcomes(batch, {event.event_id for event in events})
 
 
@@ -124,12 +142,11 @@ async def _write_beside(
     connection: AsyncConnection,
     dialect: Dialect,
     beside: _Beside,
-    deliveries: Sequence[Delivery],
+    times: _Times,
     events: Sequence[Event],
 ) -> None:
-    if beside.track_all and deliveries:
-        received_at = max(delivery.received_at for delivery in deliveries)
-        await mention_all(connection, dialect, living_codes(events), received_at)
+    if beside.track_all and times.received_at is not None:
+        await mention_all(connection, dialect, living_codes(events), times.received_at)
     if beside.comparison is not None:
         await note_compared(connection, beside.comparison, [event.created_at for event in events])
 
@@ -139,23 +156,32 @@ def _is_of_seam(delivery: Delivery) -> bool:
     return delivery.source == "webhook" and not is_probe(delivery.reading)
 
 
-async def _arrive(connection: AsyncConnection, dialect: Dialect, batch: Batch) -> tuple[list[Entry], list[Step]]:
-    """The entries whose events were not there yet, and what is left to do so that they are, with their signals merged.
+def _arrives_whole(batch: Batch) -> bool:
+    """Whether all that it brings is news of codes, by webhooks."""
+    return not batch.unreadable and all(entry.is_of_code_alone for entry in batch.entries.values())
+
+
+async def _arrive(
+    connection: AsyncConnection, dialect: Dialect, batch: Batch, times: _Times
+) -> tuple[list[Entry], bool, list[Step]]:
+    """The entries whose events were not there yet, whether it may be time to note that something arrived, and what is
+    left to do so that the events are there, with their signals merged and marked.
 
     PostgreSQL has done it by then: there another writer may be inserting the same, and only the insert itself can tell.
     """
     known = statements(dialect)
-    if not batch.entries:
-        return [], []
+    if not batch.entries or times.received_at is None:
+        return [], True, []
     if dialect == "postgresql":
         rows = [entry.row + entry.told for entry in batch.entries.values()]
-        arrived = await run(connection, known.arrive.of(rows))
-        return [batch.entries[event_id] for event_id in arrived], []
+        at = {"now": times.received_at, "quiet_since": quiet_since(times.delivered_at)}
+        arrived = await run(connection, known.arrive.of(rows, **at))
+        return [batch.entries[event_id] for event_id in arrived if event_id is not None], None in arrived, []
     there = set(await run(connection, (FIND_KNOWN, {"ids": to_json_list(list(batch.entries))})))
     new = [entry for event_id, entry in batch.entries.items() if event_id not in there]
     steps = [known.insert_events.of([entry.row for entry in new])] if new else []
-    signals = signal_rows(new)
-    return new, [*steps, known.merge_signals.of(signals)] if signals else steps
+    signals = signal_rows(new, times.received_at)
+    return new, True, [*steps, known.merge_signals.of(signals)] if signals else steps
 
 
 def _merge(dialect: Dialect, batch: Batch, events: Sequence[Event]) -> list[Step]:

@@ -56,6 +56,11 @@ class Entry:
     told: tuple[str | None, str | None]
     source: Source
 
+    @property
+    def is_of_code_alone(self) -> bool:
+        """A webhook that tells nothing of a lock or an account."""
+        return self.source == "webhook" and self.event.device_state is None and self.event.account_state is None
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -69,9 +74,8 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """Whom the news of a batch concerns: (access_code_id, connected_account_id) of codes, ids of locks and accounts."""
+    """Which locks and accounts the news of a batch is about."""
 
-    codes: Sequence[tuple[str, str | None]]
     devices: Sequence[str]
     accounts: Sequence[str]
 
@@ -130,15 +134,15 @@ def _unreadable_row(delivery: Delivery, reason: str) -> Row:
     return known_by[:_LONGEST_ID], delivery.received_at, delivery.size, delivery.digest(), reason
 
 
-def signal_rows(entries: Iterable[Entry]) -> list[Row]:
-    """One row for each code: the latest of each kind. As text it sorts like the news itself."""
+def signal_rows(entries: Iterable[Entry], now: datetime) -> list[Row]:
+    """One row for each code: the latest of each kind, marked ``now``. As text it sorts like the news itself."""
     by_code: dict[str, dict[str, str]] = defaultdict(dict)
     for entry in entries:
         kind, news = entry.told
         if kind is not None and news is not None and entry.event.access_code_id:
             latest = by_code[entry.event.access_code_id]
             latest[kind] = max(latest.get(kind, ""), news)
-    return [(code, *map(latest.get, _KINDS)) for code, latest in by_code.items()]
+    return [(code, *map(latest.get, _KINDS), now) for code, latest in by_code.items()]
 
 
 def device_rows(events: Iterable[Event]) -> list[Row]:
@@ -170,17 +174,14 @@ def account_rows(events: Iterable[Event]) -> list[Row]:
 
 
 def marks(events: Iterable[Event]) -> Marks:
-    codes: dict[str, str | None] = {}
     devices: set[str] = set()
     accounts: set[str] = set()
     for event in events:
-        if event.news and event.access_code_id:
-            codes[event.access_code_id] = event.connected_account_id or codes.get(event.access_code_id)
         if event.device_state and event.device_id:
             devices.add(event.device_id)
         if event.account_state and event.connected_account_id:
             accounts.add(event.connected_account_id)
-    return Marks(tuple(codes.items()), tuple(devices), tuple(accounts))
+    return Marks(tuple(devices), tuple(accounts))
 
 
 def living_codes(events: Iterable[Event]) -> set[str]:

@@ -26,6 +26,7 @@ from app.storage.types import UtcDateTime, to_micros
 EVENT_COLUMNS = tuple(column.name for column in events.c if column.name != "id")
 UNREADABLE_COLUMNS = tuple(column.name for column in unreadable.c if column.name != "id")
 SIGNAL_COLUMNS = ("access_code_id", *(kind.value for kind in NewsKind))
+_MARKED_SIGNAL = (*SIGNAL_COLUMNS, "marked_at")
 DEVICE_COLUMNS = ("device_id", "connected_account_id", "workspace_id", *(facet.value for facet in DeviceFacet))
 ACCOUNT_COLUMNS = ("connected_account_id", *(facet.value for facet in AccountFacet))
 
@@ -34,7 +35,8 @@ _JSON_ROWS = "(SELECT {values} FROM json_each(:rows)) AS given"
 _INSERT = "INSERT INTO {table} ({names}) SELECT {values} FROM {rows}"
 _INSERT_ONE = "INSERT INTO {table} ({names}) VALUES ({values})"
 # Only what was not there yet is merged. The rows of signals are locked in the order of their keys, and after those of
-# the events: so two replicas never wait for each other in a circle.
+# the events: so two replicas never wait for each other in a circle. A null among the ids that come back says that
+# last_delivery_at is from before :quiet_since.
 _ARRIVE = """
     WITH given AS (SELECT * FROM {rows}),
     arrived AS (
@@ -45,8 +47,12 @@ _ARRIVE = """
         SELECT given.access_code_id, {latest} FROM given JOIN arrived ON arrived.event_id = given.event_id
         WHERE given.signal IS NOT NULL GROUP BY given.access_code_id ORDER BY given.access_code_id
     ),
-    merged AS (INSERT INTO signals ({signal_columns}, version) SELECT {signal_columns}, 1 FROM told {on_conflict})
-    SELECT event_id FROM arrived"""
+    merged AS (
+        INSERT INTO signals ({signal_columns}, version, marked_at) SELECT {signal_columns}, 1, {now} FROM told
+        {on_conflict}
+    )
+    SELECT event_id FROM arrived UNION ALL SELECT NULL FROM intake
+    WHERE id = 1 AND coalesce(last_delivery_at < :quiet_since, :quiet_since IS NOT NULL)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +64,12 @@ class Bulk:
     width: int
     times: tuple[int, ...]
 
-    def of(self, rows: Sequence[Row]) -> Step:
-        """Two replicas never wait for each other in a circle, as every batch locks its keys in order."""
+    def of(self, rows: Sequence[Row], **others: Any) -> Step:
+        """Two replicas never wait for each other in a circle, as every batch locks its keys in order. ``others`` are
+        parameters besides the rows, on PostgreSQL alone."""
         ordered = sorted(rows, key=_first)
         if self.dialect == "postgresql":
-            return self.statement, bind_rows(self.dialect, ordered, width=self.width)
+            return self.statement, {**bind_rows(self.dialect, ordered, width=self.width), **others}
         return self.statement, [self._plain(row) for row in ordered] if self.times else ordered
 
     def _plain(self, row: Row) -> Row:
@@ -74,7 +81,7 @@ class Bulk:
 
 @dataclass(frozen=True, slots=True)
 class Statements:
-    arrive: Bulk  # PostgreSQL: keeps events and merges their signals; returns the event_id of those that are new
+    arrive: Bulk  # PostgreSQL: keeps events, merges and marks their signals; returns the event_id of those that are new
     insert_events: Bulk
     keep_unreadable: Bulk
     merge_signals: Bulk
@@ -90,7 +97,7 @@ def statements(dialect: Dialect) -> Statements:
         keep_unreadable=_bulk(
             dialect, unreadable, _insert_new(dialect, unreadable, UNREADABLE_COLUMNS, "delivery_id"), UNREADABLE_COLUMNS
         ),
-        merge_signals=_bulk(dialect, signals, _merge_signals(dialect), SIGNAL_COLUMNS),
+        merge_signals=_bulk(dialect, signals, _merge_signals(dialect), _MARKED_SIGNAL),
         merge_devices=_bulk(dialect, devices, _merge_devices(dialect), DEVICE_COLUMNS),
         merge_accounts=_bulk(dialect, accounts, _merge_accounts(dialect), ACCOUNT_COLUMNS),
     )
@@ -142,6 +149,7 @@ def _arrive() -> str:
         latest=", ".join(latest),
         signal_columns=_list(SIGNAL_COLUMNS),
         on_conflict=_keep_latest_signals("postgresql"),
+        now="CAST(:now AS timestamptz)",
     )
 
 
@@ -150,15 +158,16 @@ def _insert_new(dialect: Dialect, table: Table, columns: Sequence[str], key: str
 
 
 def _merge_signals(dialect: Dialect) -> str:
-    return f"{_insert(dialect, signals, SIGNAL_COLUMNS, version='1')} {_keep_latest_signals(dialect)}"
+    return f"{_insert(dialect, signals, _MARKED_SIGNAL, version='1')} {_keep_latest_signals(dialect)}"
 
 
 def _keep_latest_signals(dialect: Dialect) -> str:
     kinds = SIGNAL_COLUMNS[1:]
-    # News that is older than all that is known changes nothing, not even the version. The row is locked all the same.
+    # News that is older than all that is known changes nothing, not even the version, and marks nothing: no verdict can
+    # rest on it. The row is locked all the same.
     newer = " OR ".join(f"excluded.{_quote(kind)} > coalesce(signals.{_quote(kind)}, '')" for kind in kinds)
     return f"""ON CONFLICT (access_code_id) DO UPDATE SET version = signals.version + 1,
-        {_latest(dialect, signals, kinds)} WHERE {newer}"""
+        marked_at = coalesce(signals.marked_at, excluded.marked_at), {_latest(dialect, signals, kinds)} WHERE {newer}"""
 
 
 def _merge_devices(dialect: Dialect) -> str:

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Table, func, select, text, update
+from sqlalchemy import ColumnElement, Table, func, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.health import AccountFacet, DeviceFacet, State
@@ -28,6 +28,7 @@ from app.storage.errors import StorageConflict
 from app.storage.inbox_marks import mark_due
 from app.storage.inbox_rows import Marks
 from app.storage.tables import ACCOUNT_NEWS, accounts, devices, events, signals
+from app.storage.types import UtcDateTime
 
 _KEYS_AT_ONCE = 200
 # Locked together, and on SQLite everybody waits so long.
@@ -199,8 +200,7 @@ async def _mend(db: Database, kind: _Kind, keys: Sequence[str], now: datetime) -
         await _hold(conn, kind, keys)
         differing = await _differences(conn, kind, keys)
         for key, columns in differing.items():
-            version = {"version": signals.c.version + 1} if kind.table is signals else {}
-            await conn.execute(update(kind.table).where(kind.key_column == key).values(**columns, **version))
+            await conn.execute(update(kind.table).where(kind.key_column == key).values(**columns, **_news(kind, now)))
             if kind.table is devices:
                 await conn.execute(_PLACES, {"device": key})
         if steps := await mark_due(conn, db.dialect, _marks(kind, list(differing)), now):
@@ -216,9 +216,18 @@ async def _hold(conn: AsyncConnection, kind: _Kind, keys: Sequence[str]) -> None
     await conn.execute(statement.on_conflict_do_update(index_elements=[kind.key_column], set_=same))
 
 
+def _news(kind: _Kind, now: datetime) -> dict[str, Any]:
+    """What marks a mended row of signals as ingest would."""
+    if kind.table is not signals:
+        return {}
+    return {
+        "version": signals.c.version + 1,
+        "marked_at": func.coalesce(signals.c.marked_at, literal(now, UtcDateTime())),
+    }
+
+
 def _marks(kind: _Kind, keys: Sequence[str]) -> Marks:
     return Marks(
-        codes=[(key, None) for key in keys] if kind.table is signals else (),
         devices=keys if kind.table is devices else (),
         accounts=keys if kind.table is accounts else (),
     )

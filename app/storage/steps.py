@@ -20,19 +20,23 @@ from app.storage.engine import Dialect
 from app.storage.flags import FlagRow, NewFlag, closing, correcting, opening
 from app.storage.inbox_sql import rows_of
 from app.storage.sets import Bulk, as_json, steps_of
+from app.storage.signals import HAS_VERSION, unmark
 from app.storage.tables import access_codes, transitions
 from app.storage.values import encode_problem
 
+# A decision is one on a revision of the code and a version of its signals.
+_AS_IT_WAS = f"""access_codes.revision = given.revision AND access_codes.untracked_at IS NULL
+        AND {HAS_VERSION.format(version="CAST(given.version AS integer)")}"""
 _UPDATE_ONE_WRITER = """
     UPDATE access_codes SET revision = access_codes.revision + 1, {values} FROM {rows}
-    WHERE access_codes.id = given.id AND access_codes.revision = given.revision AND access_codes.untracked_at IS NULL
+    WHERE access_codes.id = given.id AND {as_it_was}
     RETURNING id"""
 # Rows are locked in the order of their ids before any is changed, as ingest does when it marks many codes due: two that
 # concern the same codes never wait for each other in a circle.
 _UPDATE_SHARED = """
     WITH held AS (
         SELECT given.* FROM {rows} JOIN access_codes ON access_codes.id = given.id
-        WHERE access_codes.revision = given.revision AND access_codes.untracked_at IS NULL
+        WHERE {as_it_was}
         ORDER BY access_codes.id FOR UPDATE OF access_codes {held}
     )
     UPDATE access_codes SET revision = access_codes.revision + 1, {values}
@@ -80,7 +84,7 @@ async def save_steps(
     conn: AsyncConnection, steps: Sequence[CodeStep], now: datetime, *, waits: bool = False
 ) -> Collection[str]:
     """Write these steps, of one code each, in the caller's transaction. The ids of the codes that were still at their
-    revision come back.
+    revision, and had no further news, come back.
 
     Of the others nothing was written: somebody changed them since, untracked them, or is holding them right now, unless
     it ``waits`` for that, which is for one code alone. Decide again on what is there then.
@@ -90,6 +94,7 @@ async def save_steps(
     update = update_statement(dialect, tuple(given[0]), waits=waits)
     saved = set(await run(conn, *steps_of(update, [tuple(values.values()) for values in given])))
     done = [step for step in steps if step.case.row.id in saved]
+    await unmark(conn, [_news_of(step.case) for step in done if step.case.has_news])
     changed = [(step.case.row, step.assessment) for step in done if step.is_transition]
     await run(
         conn,
@@ -104,11 +109,11 @@ async def save_steps(
 
 @cache
 def update_statement(dialect: Dialect, columns: tuple[str, ...], *, waits: bool) -> Bulk:
-    """``columns``: id and revision, then those that are written."""
-    values = ", ".join(f'"{name}" = given."{name}"' for name in columns[2:])
+    """``columns``: id, revision and version of the signals, then those that are written."""
+    values = ", ".join(f'"{name}" = given."{name}"' for name in columns[3:])
     template = _UPDATE_ONE_WRITER if dialect == "sqlite" else _UPDATE_SHARED
     rows = rows_of(dialect, access_codes, columns)
-    text = template.format(rows=rows, values=values, held="" if waits else "SKIP LOCKED")
+    text = template.format(rows=rows, values=values, as_it_was=_AS_IT_WAS, held="" if waits else "SKIP LOCKED")
     return Bulk(dialect, statement_of(dialect, text), len(columns))
 
 
@@ -148,6 +153,7 @@ def _columns(step: CodeStep, now: datetime) -> dict[str, Any]:
     return {
         "id": row.id,
         "revision": row.revision,
+        "version": str(step.case.signals.version),
         "connected_account_id": row.connected_account_id,
         "name": row.name,
         "type": row.type,
@@ -179,6 +185,10 @@ def _columns(step: CodeStep, now: datetime) -> dict[str, Any]:
         "postponed_error": queueing.error,
         "updated_at": now,
     }
+
+
+def _news_of(case: Case) -> tuple[str, int]:
+    return case.row.access_code_id or "", case.signals.version
 
 
 def _opened(step: CodeStep) -> Iterator[NewFlag]:

@@ -136,13 +136,16 @@ access_codes = Table(
 )
 
 # One row for every access code that Seam ever mentioned, tracked or not; one column for each kind of news, holding
-# the latest as text that sorts like (occurred_at, event_id), so that merging is the database's own maximum.
+# the latest as text that sorts like (occurred_at, event_id), so that merging is the database's own maximum. What it
+# changes is marked here, for claims: the code's own row is wide, and its indexes would be most of what ingest costs.
 signals = Table(
     "signals",
     metadata,
     Column("access_code_id", ByteString, primary_key=True),
     Column("version", Integer, nullable=False, server_default="0"),
+    Column("marked_at", UtcDateTime),  # since when there is news that no claim or step has taken up
     *[Column(kind.value, ByteString) for kind in NewsKind],
+    Index("ix_signals_marked_at", "marked_at", **_only("marked_at IS NOT NULL")),  # claims
 )
 
 # The latest report of each facet of a lock (same text form as in signals), and what Seam's device object said.

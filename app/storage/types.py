@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, String, types
 from sqlalchemy.dialects.postgresql import JSONB
@@ -20,6 +20,11 @@ def to_micros(moment: datetime) -> int:
 
 def from_micros(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
+
+
+def bound(dialect: Literal["sqlite", "postgresql"], moment: datetime) -> datetime | int:
+    """The moment as the driver itself takes it."""
+    return to_micros(moment) if dialect == "sqlite" else moment
 
 
 class UtcDateTime(types.TypeDecorator[datetime]):

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, FromClause, func, select
+from sqlalchemy import ColumnElement, FromClause, and_, false, func, join, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.silence import Receipt
 from app.storage.receipts import list_receipts
-from app.storage.tables import access_codes, alert_deliveries, alerts, intake
+from app.storage.tables import access_codes, alert_deliveries, alerts, intake, signals
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ async def read_vitals(conn: AsyncConnection, now: datetime) -> Vitals:
         receipts=await list_receipts(conn),
         unsent=await _backlog(conn, alerts, alerts.c.created_at, unsent),
         dead=(await conn.execute(select(func.count()).select_from(alert_deliveries).where(is_dead))).scalar_one(),
-        due=await _backlog(conn, access_codes, access_codes.c.due_at, access_codes.c.due_at <= now),
+        due=await _due(conn, now),
     )
 
 
@@ -71,6 +71,17 @@ async def _intake(conn: AsyncConnection) -> IntakeVitals:
     columns = [intake.c[name] for name in IntakeVitals.__dataclass_fields__]
     row = (await conn.execute(select(*columns))).mappings().first()
     return IntakeVitals() if row is None else IntakeVitals(**row)
+
+
+async def _due(conn: AsyncConnection, now: datetime) -> Backlog:
+    """Once each, also where news has come about a code that waits for the clock."""
+    by_clock = await _backlog(conn, access_codes, access_codes.c.due_at, access_codes.c.due_at <= now)
+    of_watched = join(signals, access_codes, signals.c.access_code_id == access_codes.c.access_code_id)
+    is_due_by_clock = func.coalesce(access_codes.c.due_at <= now, false())
+    only_by_news = and_(signals.c.marked_at.is_not(None), access_codes.c.untracked_at.is_(None), ~is_due_by_clock)
+    by_news = await _backlog(conn, of_watched, signals.c.marked_at, only_by_news)
+    since = min((each.since for each in (by_clock, by_news) if each.since is not None), default=None)
+    return Backlog(by_clock.count + by_news.count, since)
 
 
 async def _backlog(

@@ -61,7 +61,7 @@ async def test_it_rests_between_the_parts_of_a_piece_as_long_as_they_press(
 
     monkeypatch.setattr(loop, "_rest_after", rest_after)
     world.is_pressed = is_pressed
-    await world.reconciler._work(claimed, leased_until)
+    await world.reconciler._work(claimed.ids, leased_until)
     assert await _assessed(db) == CODES
     assert len(rested) == rests
     assert all(seconds > 0 for seconds in rested)

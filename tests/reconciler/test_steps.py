@@ -14,7 +14,7 @@ from app.reconciler import steps
 from app.reconciler.decisions import NOTHING_SEEN, asked_about
 from app.reconciler.steps import assess_and_save, refresh, save_batch
 from app.reconciler.waits import no_spread
-from app.storage.claims import claim_due
+from app.storage.claims import claim
 from app.storage.codes import change_code, load_cases, mark_due, untrack
 from app.storage.engine import Database, open_database
 from app.storage.errors import StorageUnavailable
@@ -59,7 +59,7 @@ async def test_a_refresh_leaves_the_lease_of_a_process_that_is_asking_seam(world
     await world.run()
     world.clock.advance(seconds=601)
     async with world.db.write() as conn:
-        await claim_due(conn, world.clock.now, seconds(60), 1)
+        await claim(conn, world.clock.now, seconds(60), 1)
     assert await world.seen(code.id) == "pending"
     row = (await world.case(code.id)).row
     assert row.leased_until == world.clock.now + seconds(60)

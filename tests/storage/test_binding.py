@@ -33,6 +33,8 @@ from tests.storage.waiting import until_waiting
 Bring = Callable[[AsyncConnection], Awaitable[CodeRow]]
 Make = Callable[[Database], Awaitable[Bring]]
 
+NEWS = code_news("e1", 1, access_code_id="ac", device_id=None, connected_account_id=None)
+
 
 @pytest.fixture
 async def other(database_url: str) -> AsyncIterator[Database]:
@@ -85,15 +87,13 @@ every_way = pytest.mark.parametrize(
 
 
 async def _arrive(db: Database) -> None:
-    news = code_news("e1", 1, access_code_id="ac", device_id=None, connected_account_id=None)
-    await store_batch(db, [delivery(news, received_at=after(1))])
+    await store_batch(db, [delivery(NEWS, received_at=after(1))])
 
 
 async def _expect_verified(db: Database, row: CodeRow) -> None:
     """The news made the code due or was there when it was bound; its very next answer shows it."""
-    stored = (await case_of(db, row.id)).row
-    assert stored.due_at is not None
-    assert stored.due_at <= after(2)
+    stored = await case_of(db, row.id)
+    assert stored.has_news or (stored.row.due_at is not None and stored.row.due_at <= after(2))
     case = await refresh(db, row.id, POLICY, lambda: after(3))
     assert case is not None
     assert (case.row.verdict, case.row.access_code_id) == ("verified", "ac")
@@ -139,20 +139,22 @@ async def test_news_that_waits_for_an_open_binding_counts(
 async def test_a_binding_that_waits_for_open_news_sees_it(
     db: Database, other: Database, make: Make, monkeypatch: pytest.MonkeyPatch, *, was_heard_of: bool
 ) -> None:
-    """The ingest has marked what it saw due, which was nothing, and has not committed: the worst moment."""
+    """The ingest has merged and marked the news, and has not committed: the worst moment."""
     bring = await make(db)
     await _heard_of(db, was_heard_of)
     is_marked, may_commit = asyncio.Event(), asyncio.Event()
 
     async def held_up(conn: AsyncConnection, *steps: Step) -> list[Any]:
         answer = await run(conn, *steps)
-        if any(statement is mark_statement(db.dialect, devices=False, accounts=False) for statement, _ in steps):
+        if any(statement is mark_statement(db.dialect, devices=True, accounts=False) for statement, _ in steps):
             is_marked.set()
             await may_commit.wait()
         return answer
 
     monkeypatch.setattr(inbox, "run", held_up)
-    arriving = asyncio.create_task(_arrive(other))
+    # Beside news of a lock, as without it PostgreSQL never lets go of the row between two statements.
+    batch = [NEWS, device_news("e2", device_id="another")]
+    arriving = asyncio.create_task(store_batch(other, [delivery(each, received_at=after(1)) for each in batch]))
     await is_marked.wait()
     binding = asyncio.create_task(_commit(db, bring))
     await until_waiting(db)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from sqlalchemy import ClauseElement, Executable, insert, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import select
 
-from app.storage.claims import claim_due, earliest_due, postpone, release
+from app.storage.claims import claim, earliest_due, postpone, release
 from app.storage.engine import Database, open_database
-from app.storage.tables import access_codes
-from tests.storage.arrivals import NOW, after
+from app.storage.inbox import store_batch
+from app.storage.signals import lock_signals
+from app.storage.tables import events, signals
+from tests.storage.arrivals import NOW, after, code_news, deliveries, delivery
 from tests.storage.tracked import load, row, track
 from tests.storage.waiting import until_waiting
 
@@ -30,7 +31,7 @@ async def other(database_url: str) -> AsyncIterator[Database]:
 
 async def _claim(db: Database, at: float = 0, limit: int = 100) -> list[str]:
     async with db.write() as conn:
-        return await claim_due(conn, after(at), LEASE, limit)
+        return (await claim(conn, after(at), LEASE, limit)).ids
 
 
 async def _earliest(db: Database, at: float = 0) -> Any:
@@ -61,9 +62,14 @@ async def test_a_lease_that_ran_out_is_claimed_again(db: Database, at: float, cl
 
 
 async def test_news_during_a_lease_does_not_break_it(db: Database) -> None:
+    """It is taken up all the same: what is decided under that lease is decided again."""
     await track(db, row("a", due_at=NOW))
     await _claim(db)
+    await store_batch(db, deliveries(code_news("e1", access_code_id="seam_a")))
     assert await _claim(db, 30) == []
+    code = await load(db, "a")
+    assert (code["leased_until"], code["revision"], await _marked(db)) == (after(60), 3, [])
+    assert await _claim(db, 60) == ["a"]
 
 
 @pytest.mark.parametrize(("leased_until", "is_free"), [(60, True), (61, False)], ids=["its own lease", "another's"])
@@ -131,43 +137,95 @@ async def test_a_claim_steps_over_what_another_transaction_holds(postgres_url: s
     db = open_database(postgres_url)
     await track(db, row("a", due_at=after(-9)), row("b", due_at=NOW))
     async with db.write() as first:
-        assert await claim_due(first, NOW, LEASE, 1) == ["a"]
+        assert (await claim(first, NOW, LEASE, 1)).ids == ["a"]
         assert await _claim(db) == ["b"]
         await until_waiting(db, 0)
     await db.close()
 
 
-class Explaining:
-    """A connection that has the database explain the very statements that it is given, and then carries them out."""
-
-    def __init__(self, conn: AsyncConnection) -> None:
-        self._conn = conn
-        self.plans: list[str] = []
-
-    async def execute(self, query: ClauseElement) -> Any:
-        compiled = query.compile(dialect=self._conn.dialect, compile_kwargs={"literal_binds": True})
-        prefix = "EXPLAIN QUERY PLAN" if self._conn.dialect.name == "sqlite" else "EXPLAIN"
-        lines = await self._conn.execute(text(f"{prefix} {compiled}".replace(":", r"\:")))
-        self.plans += [str(line[-1]) for line in lines]
-        return await self._conn.execute(cast(Executable, query))
+@pytest.mark.parametrize(
+    ("before", "after_it"),
+    [(None, after(10)), (after(5), after(5)), (after(10), after(10)), (after(3600), after(10))],
+)
+async def test_taking_up_news_never_postpones(db: Database, before: Any, after_it: Any) -> None:
+    await track(db, row("a", due_at=before))
+    await store_batch(db, deliveries(code_news("e1", access_code_id="seam_a")))
+    assert await _claim(db, 10) == ["a"]
+    code = await load(db, "a")
+    assert (code["due_at"], code["revision"], code["leased_until"]) == (after_it, 2, after(70))
 
 
-@pytest.mark.parametrize("statement", ["claim", "earliest"])
-async def test_the_queue_is_read_from_its_index(fresh_db: Database, statement: str) -> None:
-    """However many codes wait for nothing. PostgreSQL plans by what is there, so there has to be something."""
-    quiet = [row(f"q{number}", due_at=after(9999 + number)) for number in range(3000)]
-    async with fresh_db.write() as conn:
-        await conn.execute(insert(access_codes), quiet)
-        await conn.execute(insert(access_codes), [row("a", due_at=NOW)])
-    async with fresh_db.maintain() as conn:
-        await conn.execute(text("ANALYZE access_codes"))
-    async with fresh_db.write() as conn:
-        explaining = Explaining(conn)
-        if statement == "claim":
-            assert await claim_due(cast(AsyncConnection, explaining), NOW, LEASE, 100) == ["a"]
-        else:
-            assert await earliest_due(cast(AsyncConnection, explaining), NOW) == NOW
-    plan = "\n".join(explaining.plans)
-    assert "ix_access_codes_due_at" in plan
-    assert "Seq Scan on access_codes" not in plan
-    assert "SCAN access_codes\n" not in f"{plan}\n"
+async def test_news_makes_a_code_due_once_however_much_there_is(db: Database) -> None:
+    await track(db, row("a"), row("b"))
+    for turn in range(3):
+        await store_batch(db, deliveries(*(code_news(f"e{turn}{n}", access_code_id="seam_a") for n in range(5))))
+    assert await _earliest(db, 5) == NOW
+    assert await _claim(db, 5) == ["a"]
+    assert [(await load(db, ident))["revision"] for ident in ("a", "b")] == [2, 1]
+    assert (await _claim(db, 5), await _earliest(db, 5)) == ([], after(65))
+
+
+async def test_marks_of_a_clock_that_is_ahead_are_due_now(db: Database) -> None:
+    await track(db, row("a"))
+    await store_batch(db, [delivery(code_news("e1", access_code_id="seam_a"), received_at=after(7200))])
+    assert await _earliest(db) == NOW
+    assert await _claim(db) == ["a"]
+
+
+async def test_news_of_codes_that_nobody_watches_is_taken_up_and_forgotten(db: Database) -> None:
+    await track(db, row("a", untracked_at=NOW))
+    news = [code_news(f"e{ident}", access_code_id=f"seam_{ident}") for ident in ("a", "unknown")]
+    await store_batch(db, deliveries(*news))
+    async with db.write() as conn:
+        claimed = await claim(conn, NOW, LEASE, 100)
+    assert (claimed.ids, claimed.is_last, await _marked(db)) == ([], False, [])
+    async with db.write() as conn:
+        assert (await claim(conn, NOW, LEASE, 100)).is_last
+    assert (await load(db, "a"))["revision"] == 1
+
+
+async def test_news_without_end_leaves_half_of_the_room_to_codes_that_wait_for_the_clock(db: Database) -> None:
+    names = [f"n{number}" for number in range(20)]
+    await track(db, *map(row, names), *(row(f"d{number}", due_at=NOW) for number in range(20)))
+    await store_batch(db, deliveries(*(code_news(f"e{name}", access_code_id=f"seam_{name}") for name in names)))
+    claimed = await _claim(db, limit=10)
+    assert sorted(ident[0] for ident in claimed) == 5 * ["d"] + 5 * ["n"]
+
+
+async def test_a_code_learns_its_account_from_its_last_event(db: Database) -> None:
+    """Seam's access code object does not name the account."""
+    await track(db, row("a", connected_account_id=None), row("b", connected_account_id="known"))
+    own = [code_news(f"e_{code}", access_code_id=f"seam_{code}", connected_account_id="told") for code in ("a", "b")]
+    await store_batch(db, deliveries(*own))
+    await _claim(db)
+    assert [(await load(db, ident))["connected_account_id"] for ident in ("a", "b")] == ["told", "known"]
+
+
+async def test_a_claim_steps_over_news_that_is_being_bound(postgres_url: str) -> None:
+    """And takes it up afterwards: the mark stays."""
+    db = open_database(postgres_url)
+    await track(db, row("a"))
+    await store_batch(db, deliveries(code_news("e1", access_code_id="seam_a")))
+    async with db.write() as binding:
+        await lock_signals(binding, "seam_a")
+        assert await _claim(db) == []
+        await until_waiting(db, 0)
+    assert await _claim(db) == ["a"]
+    await db.close()
+
+
+async def test_a_code_that_is_bound_while_its_news_is_taken_up_is_not_missed(postgres_url: str) -> None:
+    """The claim looks for codes only once it holds the marks: a binding that came before it is seen."""
+    db = open_database(postgres_url)
+    await store_batch(db, deliveries(code_news("e1", access_code_id="seam_a")))
+    async with db.write() as claiming:
+        await claiming.execute(select(events.c.event_id))  # its transaction has begun
+        await track(db, row("a"))
+        assert (await claim(claiming, NOW, LEASE, 100)).ids == ["a"]
+    await db.close()
+
+
+async def _marked(db: Database) -> list[str]:
+    async with db.read() as conn:
+        found = await conn.execute(select(signals.c.access_code_id).where(signals.c.marked_at.is_not(None)))
+        return list(found.scalars())

@@ -116,8 +116,8 @@ async def test_a_row_that_the_database_refuses_is_kept_as_unreadable_and_the_oth
     assert await ids(picky) == ["e1", "e2"]
     assert await kept_unreadable(picky) == [("msg_1", REFUSED_BY_DATABASE), ("msg_3", REFUSED_BY_DATABASE)]
     async with picky.read() as connection:
-        assert (await connection.execute(select(signals.c.access_code_id))).scalars().all() == ["seam_a"]
-        assert (await connection.execute(select(access_codes.c.revision))).scalar_one() == 3
+        told = await connection.execute(select(signals.c.access_code_id, signals.c.version, signals.c.marked_at))
+        assert [tuple(each) for each in told] == [("seam_a", 2, NOW)]
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ _KILL_WHO_WAITS = """
 
 
 async def test_a_deadlock_with_somebody_else_is_tried_again(postgres_url: str) -> None:
-    """Another transaction takes the code first and the signals after it. PostgreSQL ends one of the two."""
+    """Another transaction takes a code of the lock first and the signals after it. PostgreSQL ends one of the two."""
     db = open_database(postgres_url)
     await track(db, row("a"))
     await store_batch(db, deliveries(code_news("e1", access_code_id="seam_a")))
@@ -177,17 +177,18 @@ async def test_a_deadlock_with_somebody_else_is_tried_again(postgres_url: str) -
     # So that it is the batch that finds the deadlock and ends.
     await other.execute("SET LOCAL deadlock_timeout = '1min'")
     await other.execute("UPDATE access_codes SET revision = revision + 1")
-    batch = asyncio.create_task(store_batch(db, deliveries(code_news("e2", 1, access_code_id="seam_a"))))
+    news = deliveries(code_news("e2", 1, access_code_id="seam_a"), device_news("e3"))
+    batch = asyncio.create_task(store_batch(db, news))
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
     async with asyncio.timeout(10):
         while not await other.fetchval(waiting):
             pass
     await other.execute("UPDATE signals SET version = version + 10")
     await transaction.commit()
-    assert await batch == [STORED]
+    assert await batch == [STORED, STORED]
     async with db.read() as connection:
         assert (await connection.execute(select(signals.c.version))).scalar_one() == 12
-        assert (await connection.execute(select(access_codes.c.revision))).scalar_one() == 4
+        assert (await connection.execute(select(access_codes.c.revision))).scalar_one() == 3
     await other.close()
     await db.close()
 

@@ -61,7 +61,7 @@ WORK = {"sqlite": 80_000, "postgresql": 10_000}
 TIMES = {"sqlite": 1, "postgresql": 7}
 """From the sixth time on PostgreSQL may keep a plan for all values instead of planning for those at hand."""
 
-TURNS = count(1)
+TURNS, CLAIMS = count(1), count(1)
 
 Act = Callable[[Database], Awaitable[Any]]
 Ask = Callable[[Connection], Awaitable[Any]]
@@ -94,6 +94,15 @@ async def store_everything(db: Database) -> None:
     late = code_news(f"late{turn}", access_code_id="seam_1")
     await store_batch(db, [delivery(late, source="backfill")])
     await store_batch(db, [delivery(late, received_at=after(2 * turn)), *given])
+
+
+async def claim_codes(db: Database) -> None:
+    """Those that news has come about, and those whose time has come."""
+    turn = next(CLAIMS)
+    news = [code_news(f"claimed{turn}_{n}", turn, access_code_id=f"seam_{100 * turn + n}") for n in range(30)]
+    await store_batch(db, list(map(delivery, news)))
+    async with db.write() as conn:
+        assert len((await claims.claim(conn, after(50), LEASE, 100)).ids) > 25
 
 
 async def take_steps(db: Database) -> None:
@@ -194,10 +203,14 @@ async def take_mentions(conn: Connection) -> None:
 
 
 async def fold_changes(db: Database) -> None:
-    async with db.write() as conn:
-        verdict = f"'{next(TURNS)}'"
-        await conn.execute(text(f"UPDATE access_codes SET verdict = {verdict} WHERE id < 'c1045'"))  # noqa: S608
-    assert await fold(db)
+    """As soon as enough have gathered."""
+    part = 0
+    while not await fold(db):
+        async with db.write() as conn:
+            changed = f"SET verdict = '{next(TURNS)}' WHERE id BETWEEN 'c1{part}0' AND 'c1{part}1'"
+            await conn.execute(text(f"UPDATE access_codes {changed}"))
+        part += 1
+    assert part < 10
 
 
 def events_of(**wanted: Any) -> Act:
@@ -230,11 +243,11 @@ def swept(sweep: Callable[[Connection, int, datetime], Awaitable[retention.Swept
 
 CASES: dict[str, tuple[Act, str]] = {
     "store a batch": (store_everything, "uq_events_event_id uq_access_codes_access_code_id ix_access_codes_device_id"),
-    "claim codes": (
-        writes(lambda conn: claims.claim_due(conn, after(50), LEASE, 100)),
-        "ix_access_codes_due_at",
+    "claim codes": (claim_codes, "ix_signals_marked_at uq_access_codes_access_code_id ix_access_codes_due_at"),
+    "when is the next code due": (
+        reads(lambda conn: claims.earliest_due(conn, NOW)),
+        "ix_access_codes_due_at ix_signals_marked_at",
     ),
-    "when is the next code due": (reads(lambda conn: claims.earliest_due(conn, NOW)), "ix_access_codes_due_at"),
     "give codes back": (writes(lambda conn: claims.release(conn, IDS, NOW)), "pk_access_codes"),
     "postpone a code": (writes(lambda conn: claims.postpone(conn, "c7", "E", NOW, after(9))), "pk_access_codes"),
     "codes that wait for a key": (reads(lambda conn: find_unasked(conn, "no key", "c2", NOW)), "pk_access_codes"),

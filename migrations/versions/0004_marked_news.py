@@ -1,0 +1,32 @@
+"""News marks its own narrow row, and no longer that of the code."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+from app.storage.types import UtcDateTime
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+_IS_MARKED = sa.text("marked_at IS NOT NULL")
+
+
+def upgrade() -> None:
+    op.add_column("signals", sa.Column("marked_at", UtcDateTime, nullable=True))
+    op.create_index(
+        "ix_signals_marked_at",
+        "signals",
+        ["marked_at"],
+        unique=False,
+        postgresql_where=_IS_MARKED,
+        sqlite_where=_IS_MARKED,
+    )
+
+
+def downgrade() -> None:
+    op.drop_index("ix_signals_marked_at", "signals")
+    op.drop_column("signals", "marked_at")
