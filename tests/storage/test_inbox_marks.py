@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -12,13 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.events import Event
 from app.storage import inbox
-from app.storage.claims import claim
 from app.storage.engine import Database, open_database
 from app.storage.inbox import store_batch
 from app.storage.inbox_marks import mark_statement
 from app.storage.tables import access_codes, devices
 from tests.storage.arrivals import NOW, account_news, after, code_news, deliveries, delivery, device_news, event
-from tests.storage.tracked import load, row, track
+from tests.storage.tracked import claimed, load, row, track
 
 OWN = code_news("e1", access_code_id="seam_a")
 OTHER = code_news("e1", access_code_id="seam_other")
@@ -78,7 +77,7 @@ async def test_a_duplicate_makes_nothing_due(db: Database) -> None:
     await track(db, row("a"))
     await claimed(db)
     await store_batch(db, deliveries(OWN))
-    assert await claimed(db, 99) == ["a"], "whose lease is over"
+    assert await claimed(db, after(99)) == ["a"], "whose lease is over"
     assert (await load(db, "a"))["revision"] == 3
 
 
@@ -138,11 +137,6 @@ async def test_marking_uses_indexes(fresh_db: Database, devices: bool, accounts:
     assert fresh_db.dialect == "sqlite" or "LockRows" in plan, "rows are locked in order, before any is changed"
     assert ("ix_access_codes_device_id" in plan) == devices
     assert ("ix_access_codes_connected_account_id" in plan) == accounts
-
-
-async def claimed(db: Database, at: float = 0) -> list[str]:
-    async with db.write() as connection:
-        return (await claim(connection, after(at), timedelta(seconds=60), 100)).ids
 
 
 async def explain(db: Database, connection: AsyncConnection, **places: bool) -> str:

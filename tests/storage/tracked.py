@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import insert, select
 
+from app.storage.claims import claim
 from app.storage.engine import Database
 from app.storage.tables import access_codes
 from tests.storage.arrivals import NOW
@@ -37,6 +39,12 @@ def row(ident: str, **columns: Any) -> dict[str, Any]:
 async def track(db: Database, *rows: dict[str, Any]) -> None:
     async with db.write() as connection:
         await connection.execute(insert(access_codes), list(rows))
+
+
+async def claimed(db: Database, now: datetime = NOW) -> list[str]:
+    """The codes that are due: leased for a minute, with their news taken up."""
+    async with db.write() as connection:
+        return (await claim(connection, now, timedelta(seconds=60), 100)).ids
 
 
 async def load(db: Database, ident: str) -> dict[str, Any]:
