@@ -1,8 +1,8 @@
 """Recording Seam's ``access_code_id`` of a code: after a create, or because somebody tells us to track it.
 
-Each of these first takes the ``signals`` row of that id, and only then writes codes. Ingest takes the same row first,
-and marks codes due in a later statement of its transaction. So whichever commits second sees the other, and an event
-that arrives before, after or in the same instant as Seam's answer is matched all the same (contract, section 2.7).
+Each of these first takes the ``signals`` row of that id, and only then writes codes. Ingest marks the same row, and a
+claim takes it before it looks for the codes. So whichever commits second sees the other, and an event that arrives
+before, after or in the same instant as Seam's answer is matched all the same (contract, section 2.7).
 """
 
 from __future__ import annotations
