@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
+from typing import NamedTuple
 
 
 class NewsKind(StrEnum):
@@ -56,8 +57,7 @@ class Issue:
     created_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class News:
+class News(NamedTuple):
     """The latest event of one kind about one code. ``pin`` is a fingerprint, never a PIN."""
 
     occurred_at: datetime

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 CUT: Final = "•••"
 DEEPEST = 64  # what is nested deeper is cut as a whole
@@ -56,8 +56,7 @@ Encode = Callable[[dict[str, Any]], str]
 encode_json: Encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
 
-@dataclass(frozen=True, slots=True)
-class Redacted:
+class Redacted(NamedTuple):
     """``payload`` without its PINs, ``text`` the same as JSON; ``pins``: what was cut, in clear, for memory only.
     ``may_be_rounded``: a float beyond 64 bits is in it, as which some readers of JSON hand over whole numbers."""
 
@@ -152,6 +151,8 @@ class _Learner:
         self.may_be_rounded = False
 
     def mapping(self, source: Mapping[str, Any], depth: int) -> dict[str, Any]:
+        if not source:
+            return {}
         form = _form_of(tuple(source))
         kind_of_sides = _kind_of_sides(source) if form.has_sides else None
         plain = form.ids if self._is_strict else form.others
@@ -159,7 +160,7 @@ class _Learner:
             plain -= _SIDES
         result = dict(source)
         for key, value in source.items():
-            if type(value) is str and key in plain:
+            if value is None or (type(value) is str and key in plain):
                 continue
             kind = kind_of_sides if kind_of_sides is not None and key in _SIDES else form.kinds[key]
             result[key] = self._value(value, kind, depth + 1)

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from time import perf_counter
+from typing import NamedTuple
 
 import structlog
 
@@ -64,8 +65,7 @@ class CommitLimits:
     in_flight: int = 1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Waiting:
+class _Waiting(NamedTuple):
     delivery: Delivery
     answer: asyncio.Future[Outcome | Shed]
 

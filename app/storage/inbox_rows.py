@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from app.domain.events import Event, Unreadable
 from app.domain.health import AccountFacet, DeviceFacet, State
@@ -47,8 +47,7 @@ class Delivery:
     source: Source
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One event, its row of ``events``, and what it tells the signals of its code: the kind, and the news as text."""
 
     event: Event
