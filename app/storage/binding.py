@@ -234,12 +234,11 @@ async def _schedules_natively(conn: AsyncConnection, snapshot: Snapshot) -> bool
 
 
 async def _hold_news(conn: AsyncConnection, snapshot: Snapshot) -> Signals:
-    """Take what ingest takes before it marks codes due, and in its order: then nobody waits for anybody in a circle.
-    From now on the lock is listed, also before anything is known of it."""
-    signals = await lock_signals(conn, snapshot.access_code_id)
+    """Take what news of the lock takes, and in its order: then nobody waits for anybody in a circle. From now on the
+    lock is listed, also before anything is known of it."""
     if snapshot.device_id is not None:
         await conn.execute(insert_into(conn, devices).values(device_id=snapshot.device_id).on_conflict_do_nothing())
-    return signals
+    return await lock_signals(conn, snapshot.access_code_id)
 
 
 async def _hold(conn: AsyncConnection, which: ColumnElement[bool]) -> CodeRow | None:

@@ -16,7 +16,7 @@ from app.domain.events import Event, Unreadable, is_probe
 from app.storage.driver import Step, run
 from app.storage.engine import Database, Dialect
 from app.storage.errors import RefusedByDatabase, StorageConflict
-from app.storage.inbox_marks import mark_due, note_arrivals, note_brought, quiet_since
+from app.storage.inbox_marks import mark_codes_of, note_arrivals, note_brought, quiet_since
 from app.storage.inbox_rows import (
     REFUSED_BY_DATABASE,
     Batch,
@@ -26,11 +26,11 @@ from app.storage.inbox_rows import (
     account_rows,
     device_rows,
     living_codes,
-    marks,
+    places_of,
     signal_rows,
     sort_out,
 )
-from app.storage.inbox_sql import FIND_KNOWN, statements, to_json_list
+from app.storage.inbox_sql import bind_list, find_known, statements
 from app.storage.intake import Comparison, note_compared
 from app.storage.mentions import mention_all
 
@@ -119,14 +119,17 @@ async def _store_repeatedly(db: Database, deliveries: Sequence[Delivery], beside
 async def _store(db: Database, deliveries: Sequence[Delivery], beside: _Beside = _NOTHING) -> list[Outcome]:
     batch = sort_out(deliveries)
     times = _Times.of(deliveries)
-    # What nearly all batches bring is kept, merged and marked by one statement. It needs no transaction around it.
-    is_one_statement = beside == _NOTHING and _arrives_whole(batch)
-    async with db.write_each() if is_one_statement else db.write() as connection:
+    if db.dialect == "postgresql":
+        await _store_places(db, batch, times)
+    # Nearly all batches are one statement on PostgreSQL, which needs no transaction around it.
+    by_webhooks = all(entry.source == "webhook" for entry in batch.entries.values())
+    async with db.write_each() if by_webhooks and beside == _NOTHING else db.write() as connection:
         new, is_quiet, steps = await _arrive(connection, db.dialect, batch, times)
+        if db.dialect == "sqlite":
+            steps += await _merge_places(connection, db.dialect, new, times)
+        if batch.unreadable:
+            steps.append(statements(db.dialect).keep_unreadable.of(list(batch.unreadable.values())))
         events = [entry.event for entry in new]
-        steps += _merge(db.dialect, batch, events)
-        if times.received_at is not None:
-            steps += await mark_due(connection, db.dialect, marks(events), times.received_at)
         steps += note_arrivals(
             db.dialect,
             delivered_at=times.delivered_at if is_quiet else None,
@@ -136,6 +139,19 @@ async def _store(db: Database, deliveries: Sequence[Delivery], beside: _Beside =
         await run(connection, *steps)
         await _write_beside(connection, db.dialect, beside, times, events)
     return _outcomes(batch, {event.event_id for event in events})
+
+
+async def _store_places(db: Database, batch: Batch, times: _Times) -> None:
+    """What events tell of locks and accounts is merged before the events are stored. Should that not come about, they
+    are delivered again, and to merge them twice changes nothing. In one transaction with the events, the signals of a
+    place's codes could not all be locked in one order."""
+    of_places = [entry for entry in batch.entries.values() if entry.is_of_place]
+    if not of_places:
+        return
+    async with db.write() as connection:
+        there = await _known(connection, db.dialect, [entry.event.event_id for entry in of_places])
+        new = [entry for entry in of_places if entry.event.event_id not in there]
+        await run(connection, *await _merge_places(connection, db.dialect, new, times))
 
 
 async def _write_beside(
@@ -156,11 +172,6 @@ def _is_of_seam(delivery: Delivery) -> bool:
     return delivery.source == "webhook" and not is_probe(delivery.reading)
 
 
-def _arrives_whole(batch: Batch) -> bool:
-    """Whether all that it brings is news of codes, by webhooks."""
-    return not batch.unreadable and all(entry.is_of_code_alone for entry in batch.entries.values())
-
-
 async def _arrive(
     connection: AsyncConnection, dialect: Dialect, batch: Batch, times: _Times
 ) -> tuple[list[Entry], bool, list[Step]]:
@@ -177,21 +188,29 @@ async def _arrive(
         at = {"now": times.received_at, "quiet_since": quiet_since(times.delivered_at)}
         arrived = await run(connection, known.arrive.of(rows, **at))
         return [batch.entries[event_id] for event_id in arrived if event_id is not None], None in arrived, []
-    there = set(await run(connection, (FIND_KNOWN, {"ids": to_json_list(list(batch.entries))})))
+    there = await _known(connection, dialect, list(batch.entries))
     new = [entry for event_id, entry in batch.entries.items() if event_id not in there]
     steps = [known.insert_events.of([entry.row for entry in new])] if new else []
     signals = signal_rows(new, times.received_at)
     return new, True, [*steps, known.merge_signals.of(signals)] if signals else steps
 
 
-def _merge(dialect: Dialect, batch: Batch, events: Sequence[Event]) -> list[Step]:
+async def _known(connection: AsyncConnection, dialect: Dialect, event_ids: Sequence[str]) -> set[str]:
+    """Those of the events that are stored. Exact on SQLite, which has one writer at a time."""
+    return set(await run(connection, (find_known(dialect), {"ids": bind_list(dialect, event_ids)})))
+
+
+async def _merge_places(
+    connection: AsyncConnection, dialect: Dialect, entries: Sequence[Entry], times: _Times
+) -> list[Step]:
+    """What is to be done so that the news of these locks and accounts is merged, and their codes are marked."""
+    events = [entry.event for entry in entries if entry.is_of_place]
+    if not events or times.received_at is None:
+        return []
     known = statements(dialect)
-    rows = (
-        (known.keep_unreadable, list(batch.unreadable.values())),
-        (known.merge_devices, device_rows(events)),
-        (known.merge_accounts, account_rows(events)),
-    )
-    return [bulk.of(some) for bulk, some in rows if some]
+    rows = ((known.merge_devices, device_rows(events)), (known.merge_accounts, account_rows(events)))
+    merging = [bulk.of(some) for bulk, some in rows if some]
+    return [*merging, *await mark_codes_of(connection, dialect, places_of(events), times.received_at)]
 
 
 def _brought_again(batch: Batch, new: set[str]) -> list[str]:

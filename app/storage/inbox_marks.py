@@ -1,7 +1,7 @@
-"""After the news is merged: marking those due whose lock or account it concerns, and noting that something arrived.
+"""Marking the codes that news of a lock or an account concerns, and noting that something arrived.
 
-News about a code itself marks its signals, in the very statement that merges them (``app.storage.inbox_sql``): a claim
-makes the code due. Codes of a lock or an account are marked in a statement after the merge of its reports.
+News about a code itself marks its signals, in the very statement that merges them (``app.storage.inbox_sql``). That of
+a place marks the signals of its codes once the reports are merged: a claim makes the codes due.
 """
 
 from __future__ import annotations
@@ -16,21 +16,31 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.storage.driver import Statement, Step, statement_of
 from app.storage.engine import Dialect
-from app.storage.inbox_rows import Marks
+from app.storage.inbox_rows import Places
 from app.storage.inbox_sql import bind_list, one_of
 from app.storage.tables import devices
 from app.storage.types import bound
 
-_OF_PLACE = "SELECT id FROM access_codes WHERE {place} AND NOT is_terminal"
-# Two batches that concern the same codes must not wait for each other in a circle: rows are locked in the order of ids.
+# One text for each combination: what is not asked for must not be planned for.
+_OF_PLACE = "SELECT {wanted} FROM access_codes WHERE {place} AND NOT is_terminal AND untracked_at IS NULL AND {kind}"
+# Whatever transaction concerns the same codes, nobody waits for anybody in a circle: signals are locked in the order of
+# their keys, and codes in that of their ids after them. News of a place counts as news of the code: what is decided
+# without it is decided again.
+# "WHERE true" keeps SQLite from reading ON CONFLICT as the condition of a join.
 _MARK = """
+    INSERT INTO signals (access_code_id, version, marked_at)
+    SELECT access_code_id, 1, {now} FROM ({named}) AS named WHERE true ORDER BY access_code_id
+    ON CONFLICT (access_code_id) DO UPDATE
+    SET version = signals.version + 1, marked_at = coalesce(signals.marked_at, excluded.marked_at)"""
+# A code that Seam has not answered about can have no signals.
+_MARK_UNBOUND = """
     WITH named AS ({named}),
-    due AS (
+    held AS (
         SELECT access_codes.id FROM named JOIN access_codes ON access_codes.id = named.id
         WHERE access_codes.untracked_at IS NULL ORDER BY access_codes.id {lock}
     )
     UPDATE access_codes SET due_at = CASE WHEN due_at <= :now THEN due_at ELSE :now END, revision = revision + 1
-    WHERE id IN (SELECT id FROM due)"""
+    WHERE id IN (SELECT id FROM held)"""
 _NOTE_DELIVERY = """
     UPDATE intake SET last_delivery_at = :at WHERE id IN (
         SELECT id FROM intake WHERE id = 1 AND (last_delivery_at IS NULL OR last_delivery_at < :before) {lock}
@@ -39,17 +49,17 @@ _NOTE_DELIVERY = """
 _EXACT_TO = timedelta(seconds=1)
 
 
-async def mark_due(connection: AsyncConnection, dialect: Dialect, marks: Marks, now: datetime) -> list[Step]:
-    """Make tracked codes due, unless they are terminal, by news of their lock or account."""
-    if not (marks.devices or marks.accounts):
+async def mark_codes_of(connection: AsyncConnection, dialect: Dialect, places: Places, now: datetime) -> list[Step]:
+    """Have the tracked codes of these locks and accounts looked at, unless they are terminal."""
+    if not (places.devices or places.accounts):
         return []
-    locks = {*marks.devices, *await _devices_of(connection, marks.accounts)}
+    locks = {*places.devices, *await _devices_of(connection, places.accounts)}
     values: dict[str, Any] = {"now": bound(dialect, now)}
     if locks:
         values["devices"] = bind_list(dialect, sorted(locks))
-    if marks.accounts:
-        values["accounts"] = bind_list(dialect, marks.accounts)
-    return [(mark_statement(dialect, devices=bool(locks), accounts=bool(marks.accounts)), values)]
+    if places.accounts:
+        values["accounts"] = bind_list(dialect, places.accounts)
+    return [(each, values) for each in mark_statements(dialect, devices=bool(locks), accounts=bool(places.accounts))]
 
 
 def quiet_since(delivered_at: datetime | None) -> datetime | None:
@@ -93,18 +103,21 @@ async def _devices_of(connection: AsyncConnection, accounts: Sequence[str]) -> S
 
 
 @cache
-def mark_statement(dialect: Dialect, *, devices: bool, accounts: bool) -> Statement:
-    """One text for each combination: what is not asked for must not be planned for."""
+def mark_statements(dialect: Dialect, *, devices: bool, accounts: bool) -> tuple[Statement, Statement]:
+    """For codes that Seam has answered about, and for the others."""
     places = []
     if devices:
         places.append(one_of(dialect, "device_id", "devices"))
     if accounts:
         places.append(one_of(dialect, "connected_account_id", "accounts"))
-    text = _MARK.format(
-        named=" UNION ".join(_OF_PLACE.format(place=place) for place in places),
-        lock="FOR UPDATE OF access_codes" if dialect == "postgresql" else "",
-    )
-    return statement_of(dialect, text)
+
+    def named(wanted: str, kind: str) -> str:
+        return " UNION ".join(_OF_PLACE.format(wanted=wanted, place=place, kind=kind) for place in places)
+
+    now, lock = (":now", "") if dialect == "sqlite" else ("CAST(:now AS timestamptz)", "FOR UPDATE OF access_codes")
+    bound_codes = _MARK.format(named=named("access_code_id", "access_code_id IS NOT NULL"), now=now)
+    others = _MARK_UNBOUND.format(named=named("id", "access_code_id IS NULL"), lock=lock)
+    return statement_of(dialect, bound_codes), statement_of(dialect, others)
 
 
 @cache

@@ -56,9 +56,9 @@ class Entry(NamedTuple):
     source: Source
 
     @property
-    def is_of_code_alone(self) -> bool:
-        """A webhook that tells nothing of a lock or an account."""
-        return self.source == "webhook" and self.event.device_state is None and self.event.account_state is None
+    def is_of_place(self) -> bool:
+        """Whether it tells something of a lock or an account."""
+        return self.event.device_state is not None or self.event.account_state is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
+class Places:
     """Which locks and accounts the news of a batch is about."""
 
     devices: Sequence[str]
@@ -172,7 +172,7 @@ def account_rows(events: Iterable[Event]) -> list[Row]:
     ]
 
 
-def marks(events: Iterable[Event]) -> Marks:
+def places_of(events: Iterable[Event]) -> Places:
     devices: set[str] = set()
     accounts: set[str] = set()
     for event in events:
@@ -180,7 +180,7 @@ def marks(events: Iterable[Event]) -> Marks:
             devices.add(event.device_id)
         if event.account_state and event.connected_account_id:
             accounts.add(event.connected_account_id)
-    return Marks(tuple(devices), tuple(accounts))
+    return Places(tuple(devices), tuple(accounts))
 
 
 def living_codes(events: Iterable[Event]) -> set[str]:

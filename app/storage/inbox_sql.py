@@ -103,8 +103,11 @@ def statements(dialect: Dialect) -> Statements:
     )
 
 
-FIND_KNOWN = statement_of("sqlite", "SELECT event_id FROM events WHERE event_id IN (SELECT value FROM json_each(:ids))")
-"""Those of the ids that are there already. Exact, as SQLite has one writer at a time."""
+@cache
+def find_known(dialect: Dialect) -> Statement:
+    """Those of the ids that are there already."""
+    named = one_of(dialect, "event_id", "ids")
+    return statement_of(dialect, f"SELECT event_id FROM events WHERE {named}")  # noqa: S608 - our own names
 
 
 def _bulk(dialect: Dialect, table: Table, statement: str, columns: Sequence[str]) -> Bulk:

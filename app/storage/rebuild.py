@@ -25,8 +25,8 @@ from app.storage.dialects import insert_into
 from app.storage.driver import run
 from app.storage.engine import Database
 from app.storage.errors import StorageConflict
-from app.storage.inbox_marks import mark_due
-from app.storage.inbox_rows import Marks
+from app.storage.inbox_marks import mark_codes_of
+from app.storage.inbox_rows import Places
 from app.storage.tables import ACCOUNT_NEWS, accounts, devices, events, signals
 from app.storage.types import UtcDateTime
 
@@ -203,8 +203,7 @@ async def _mend(db: Database, kind: _Kind, keys: Sequence[str], now: datetime) -
             await conn.execute(update(kind.table).where(kind.key_column == key).values(**columns, **_news(kind, now)))
             if kind.table is devices:
                 await conn.execute(_PLACES, {"device": key})
-        if steps := await mark_due(conn, db.dialect, _marks(kind, list(differing)), now):
-            await run(conn, *steps)
+        await run(conn, *await mark_codes_of(conn, db.dialect, _places(kind, list(differing)), now))
     return len(differing)
 
 
@@ -226,8 +225,8 @@ def _news(kind: _Kind, now: datetime) -> dict[str, Any]:
     }
 
 
-def _marks(kind: _Kind, keys: Sequence[str]) -> Marks:
-    return Marks(
+def _places(kind: _Kind, keys: Sequence[str]) -> Places:
+    return Places(
         devices=keys if kind.table is devices else (),
         accounts=keys if kind.table is accounts else (),
     )
