@@ -59,7 +59,7 @@ async def bind(
     meanwhile, that row is merged into this one and goes away. The stored verdict stays as it was: refresh it after the
     commit (``app.reconciler.steps.refresh``). Raises ``LookupError`` if there is no such row.
     """
-    signals = await _hold_news(conn, snapshot)
+    signals = await hold_news(conn, snapshot)
     row = await _hold(conn, access_codes.c.id == code_id)
     if row is None:
         raise LookupError(f"there is no code {code_id}")
@@ -88,7 +88,7 @@ async def bind_found(
 
     ``None``: the request got its answer meanwhile, or the code turned out to be another request's; nothing changed.
     """
-    await _hold_news(conn, snapshot)
+    await hold_news(conn, snapshot)
     row = await _hold(conn, access_codes.c.id == code_id)
     holder = await _hold(conn, access_codes.c.access_code_id == snapshot.access_code_id)
     if row is None or row.binding != Binding.REQUESTED or (holder is not None and holder.origin not in ADOPTED):
@@ -120,7 +120,7 @@ async def adopt(
     Idempotent: a code that is watched already only gets the ``reference``, if one is given. One that was untracked is
     watched again. One that Seam made for a create call whose answer we still miss is bound to that request.
     """
-    signals = await _hold_news(conn, snapshot)
+    signals = await hold_news(conn, snapshot)
     row = await _hold(conn, access_codes.c.access_code_id == snapshot.access_code_id)
     if row is not None:
         return await _watch_again(conn, row, snapshot, asked_at, reference, signals, now), False
@@ -233,11 +233,15 @@ async def _schedules_natively(conn: AsyncConnection, snapshot: Snapshot) -> bool
     return device.schedules_natively if device is not None else None
 
 
-async def _hold_news(conn: AsyncConnection, snapshot: Snapshot) -> Signals:
+async def hold_news(conn: AsyncConnection, snapshot: Snapshot) -> Signals:
     """Take what news of the lock takes, and in its order: then nobody waits for anybody in a circle. From now on the
     lock is listed, also before anything is known of it."""
     if snapshot.device_id is not None:
-        await conn.execute(insert_into(conn, devices).values(device_id=snapshot.device_id).on_conflict_do_nothing())
+        lock = insert_into(conn, devices).values(device_id=snapshot.device_id)
+        # An update that changes nothing: it waits for news of the lock that is being written, whose codes are looked
+        # for once it is.
+        same = {"device_id": devices.c.device_id}
+        await conn.execute(lock.on_conflict_do_update(index_elements=[devices.c.device_id], set_=same))
     return await lock_signals(conn, snapshot.access_code_id)
 
 

@@ -22,6 +22,7 @@ from app.storage.inbox_rows import (
     Batch,
     Delivery,
     Entry,
+    Places,
     Source,
     account_rows,
     device_rows,
@@ -30,7 +31,7 @@ from app.storage.inbox_rows import (
     signal_rows,
     sort_out,
 )
-from app.storage.inbox_sql import bind_list, find_known, statements
+from app.storage.inbox_sql import arrive, bind_list, find_known, statements
 from app.storage.intake import Comparison, note_compared
 from app.storage.mentions import mention_all
 
@@ -125,11 +126,12 @@ async def _store(db: Database, deliveries: Sequence[Delivery], beside: _Beside =
     by_webhooks = all(entry.source == "webhook" for entry in batch.entries.values())
     async with db.write_each() if by_webhooks and beside == _NOTHING else db.write() as connection:
         new, is_quiet, steps = await _arrive(connection, db.dialect, batch, times)
-        if db.dialect == "sqlite":
-            steps += await _merge_places(connection, db.dialect, new, times)
+        events = [entry.event for entry in new]
+        if db.dialect == "sqlite" and times.received_at is not None:
+            steps += [step for steps in _merge_places(db.dialect, events) for step in steps]
+            steps += await mark_codes_of(connection, db.dialect, places_of(events), times.received_at)
         if batch.unreadable:
             steps.append(statements(db.dialect).keep_unreadable.of(list(batch.unreadable.values())))
-        events = [entry.event for entry in new]
         steps += note_arrivals(
             db.dialect,
             delivered_at=times.delivered_at if is_quiet else None,
@@ -145,13 +147,12 @@ async def _store_places(db: Database, batch: Batch, times: _Times) -> None:
     """What events tell of locks and accounts is merged before the events are stored. Should that not come about, they
     are delivered again, and to merge them twice changes nothing. In one transaction with the events, the signals of a
     place's codes could not all be locked in one order."""
-    of_places = [entry for entry in batch.entries.values() if entry.is_of_place]
-    if not of_places:
+    events = [entry.event for entry in batch.entries.values() if entry.is_of_place]
+    if not events or times.received_at is None:
         return
     async with db.write() as connection:
-        there = await _known(connection, db.dialect, [entry.event.event_id for entry in of_places])
-        new = [entry for entry in of_places if entry.event.event_id not in there]
-        await run(connection, *await _merge_places(connection, db.dialect, new, times))
+        told = [await run(connection, *steps) for steps in _merge_places(db.dialect, events)]
+        await run(connection, *await mark_codes_of(connection, db.dialect, Places(*told), times.received_at))
 
 
 async def _write_beside(
@@ -185,8 +186,7 @@ async def _arrive(
         return [], True, []
     if dialect == "postgresql":
         rows = [entry.row + entry.told for entry in batch.entries.values()]
-        at = {"now": times.received_at, "quiet_since": quiet_since(times.delivered_at)}
-        arrived = await run(connection, known.arrive.of(rows, **at))
+        arrived = await run(connection, arrive(rows, times.received_at, quiet_since(times.delivered_at)))
         return [batch.entries[event_id] for event_id in arrived if event_id is not None], None in arrived, []
     there = await _known(connection, dialect, list(batch.entries))
     new = [entry for event_id, entry in batch.entries.items() if event_id not in there]
@@ -200,17 +200,11 @@ async def _known(connection: AsyncConnection, dialect: Dialect, event_ids: Seque
     return set(await run(connection, (find_known(dialect), {"ids": bind_list(dialect, event_ids)})))
 
 
-async def _merge_places(
-    connection: AsyncConnection, dialect: Dialect, entries: Sequence[Entry], times: _Times
-) -> list[Step]:
-    """What is to be done so that the news of these locks and accounts is merged, and their codes are marked."""
-    events = [entry.event for entry in entries if entry.is_of_place]
-    if not events or times.received_at is None:
-        return []
+def _merge_places(dialect: Dialect, events: Sequence[Event]) -> tuple[list[Step], list[Step]]:
+    """What merges the news of locks, and that of accounts."""
     known = statements(dialect)
-    rows = ((known.merge_devices, device_rows(events)), (known.merge_accounts, account_rows(events)))
-    merging = [bulk.of(some) for bulk, some in rows if some]
-    return [*merging, *await mark_codes_of(connection, dialect, places_of(events), times.received_at)]
+    locks, owners = device_rows(events), account_rows(events)
+    return [known.merge_devices.of(locks)] if locks else [], [known.merge_accounts.of(owners)] if owners else []
 
 
 def _brought_again(batch: Batch, new: set[str]) -> list[str]:

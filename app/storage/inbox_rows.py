@@ -24,6 +24,9 @@ REFUSED_BY_DATABASE = "refused_by_database"  # a reason of storage's own, beside
 _LONGEST_ID = 500  # characters; a row of PostgreSQL's indexes holds 2704 bytes
 _NOTHING = (None, None)  # told to the signals
 _UNSTORABLE = re.compile("[\x00-\x1f\ud800-\udfff]")
+BETWEEN, NOTHING = "\x1e", "\x1d"
+"""Signs that stand in no value of an event's row, so that the values of many can travel as one text."""
+_NOT_IN_JSON = ("\x00", BETWEEN, NOTHING)
 _KINDS, _DEVICE_FACETS, _ACCOUNT_FACETS = (
     tuple(kind.value for kind in NewsKind),
     tuple(DeviceFacet),
@@ -111,8 +114,8 @@ def _event_row(delivery: Delivery, event: Event, taken: str | None) -> Row:
     if _are_unstorable([event.event_id, event.event_type, *filter(None, ids)]):
         raise ValueError("an id is too long, or has a character that no database takes")
     event.payload.encode()
-    if "\x00" in event.payload:
-        raise ValueError("the payload has a character that no database takes")
+    if any(sign in event.payload for sign in _NOT_IN_JSON):
+        raise ValueError("the payload has a character that JSON does not have")
     times = (_utc(event.occurred_at), _utc(event.created_at), _utc(delivery.received_at))
     # In the order of the table.
     return (event.event_id, event.event_type, *ids, *times, delivery.source, taken, event.payload)

@@ -1,8 +1,9 @@
 """The statements of the inbox write. Their text never changes with the size of a batch, so they are prepared once.
 
-The rows of a batch travel as one array for each column on PostgreSQL. SQLite, which is in our own process, runs a
-statement once for each: taking them out of one JSON text costs it several times as much. Where a set is needed, it gets
-them as JSON all the same.
+The rows of a batch travel as one array for each column on PostgreSQL, and those of events, of which there are most, as
+one text for each: asyncpg looks at every value of an array three times, which costs more than all the rest. SQLite,
+which is in our own process, runs a statement once for each: taking them out of one JSON text costs it several times as
+much. Where a set is needed, it gets them as JSON all the same.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from app.domain.health import AccountFacet, DeviceFacet
 from app.domain.news import NewsKind
 from app.storage.driver import Row, Statement, Step, statement_of
 from app.storage.engine import Dialect
+from app.storage.inbox_rows import BETWEEN, NOTHING
 from app.storage.tables import accounts, devices, events, signals, unreadable
 from app.storage.types import UtcDateTime, to_micros
 
@@ -31,6 +33,8 @@ DEVICE_COLUMNS = ("device_id", "connected_account_id", "workspace_id", *(facet.v
 ACCOUNT_COLUMNS = ("connected_account_id", *(facet.value for facet in AccountFacet))
 
 _IN_JSON = "{column} IN (SELECT value FROM json_each(:{parameter}))"
+# Before the first value there is an empty one, as no array comes of a text without any character.
+_TEXT_ROWS = "CAST((string_to_array(CAST(:c{index} AS text), chr(30), chr(29)))[2:] AS {type}[])"
 _JSON_ROWS = "(SELECT {values} FROM json_each(:rows)) AS given"
 _INSERT = "INSERT INTO {table} ({names}) SELECT {values} FROM {rows}"
 _INSERT_ONE = "INSERT INTO {table} ({names}) VALUES ({values})"
@@ -64,12 +68,11 @@ class Bulk:
     width: int
     times: tuple[int, ...]
 
-    def of(self, rows: Sequence[Row], **others: Any) -> Step:
-        """Two replicas never wait for each other in a circle, as every batch locks its keys in order. ``others`` are
-        parameters besides the rows, on PostgreSQL alone."""
+    def of(self, rows: Sequence[Row]) -> Step:
+        """Two replicas never wait for each other in a circle, as every batch locks its keys in order."""
         ordered = sorted(rows, key=_first)
         if self.dialect == "postgresql":
-            return self.statement, {**bind_rows(self.dialect, ordered, width=self.width), **others}
+            return self.statement, bind_rows(self.dialect, ordered, width=self.width)
         return self.statement, [self._plain(row) for row in ordered] if self.times else ordered
 
     def _plain(self, row: Row) -> Row:
@@ -81,7 +84,6 @@ class Bulk:
 
 @dataclass(frozen=True, slots=True)
 class Statements:
-    arrive: Bulk  # PostgreSQL: keeps events, merges and marks their signals; returns the event_id of those that are new
     insert_events: Bulk
     keep_unreadable: Bulk
     merge_signals: Bulk
@@ -92,7 +94,6 @@ class Statements:
 @cache
 def statements(dialect: Dialect) -> Statements:
     return Statements(
-        arrive=_bulk(dialect, events, _arrive(), (*EVENT_COLUMNS, "kind", "signal")),
         insert_events=_bulk(dialect, events, _insert_new(dialect, events, EVENT_COLUMNS, "event_id"), EVENT_COLUMNS),
         keep_unreadable=_bulk(
             dialect, unreadable, _insert_new(dialect, unreadable, UNREADABLE_COLUMNS, "delivery_id"), UNREADABLE_COLUMNS
@@ -101,6 +102,18 @@ def statements(dialect: Dialect) -> Statements:
         merge_devices=_bulk(dialect, devices, _merge_devices(dialect), DEVICE_COLUMNS),
         merge_accounts=_bulk(dialect, accounts, _merge_accounts(dialect), ACCOUNT_COLUMNS),
     )
+
+
+def arrive(rows: Sequence[Row], now: datetime, quiet_since: datetime | None) -> Step:
+    """PostgreSQL: keeps events, and merges and marks their signals. Returns the ids of those that are new. ``rows`` are
+    those of ``events``, with the kind and the news for the signals."""
+    columns = zip(*sorted(rows, key=_first), strict=True)
+    values = {f"c{index}": BETWEEN.join(["", *map(_as_text, column)]) for index, column in enumerate(columns)}
+    return _arrive(), {**values, "now": now, "quiet_since": quiet_since}
+
+
+def _as_text(value: str | datetime | None) -> str:
+    return NOTHING if value is None else str(value)
 
 
 @cache
@@ -144,16 +157,20 @@ def rows_of(dialect: Dialect, table: Table, columns: Iterable[str]) -> str:
     return f"unnest({arrays}) AS given({_list(columns)})"
 
 
-def _arrive() -> str:
+@cache
+def _arrive() -> Statement:
+    columns = (*EVENT_COLUMNS, "kind", "signal")
+    arrays = ", ".join(_TEXT_ROWS.format(index=i, type=_sql_type(events, name)) for i, name in enumerate(columns))
     latest = (f"""max(signal COLLATE "C") FILTER (WHERE kind = '{kind.value}') AS {kind.value}""" for kind in NewsKind)
-    return _ARRIVE.format(
-        rows=rows_of("postgresql", events, (*EVENT_COLUMNS, "kind", "signal")),
+    text = _ARRIVE.format(
+        rows=f"unnest({arrays}) AS given({_list(columns)})",
         columns=_list(EVENT_COLUMNS),
         latest=", ".join(latest),
         signal_columns=_list(SIGNAL_COLUMNS),
         on_conflict=_keep_latest_signals("postgresql"),
         now="CAST(:now AS timestamptz)",
     )
+    return statement_of("postgresql", text)
 
 
 def _insert_new(dialect: Dialect, table: Table, columns: Sequence[str], key: str) -> str:
@@ -166,9 +183,7 @@ def _merge_signals(dialect: Dialect) -> str:
 
 def _keep_latest_signals(dialect: Dialect) -> str:
     kinds = SIGNAL_COLUMNS[1:]
-    # News that is older than all that is known changes nothing, not even the version, and marks nothing: no verdict can
-    # rest on it. The row is locked all the same.
-    newer = " OR ".join(f"excluded.{_quote(kind)} > coalesce(signals.{_quote(kind)}, '')" for kind in kinds)
+    newer = _newer(signals, kinds)
     return f"""ON CONFLICT (access_code_id) DO UPDATE SET version = signals.version + 1,
         marked_at = coalesce(signals.marked_at, excluded.marked_at), {_latest(dialect, signals, kinds)} WHERE {newer}"""
 
@@ -177,13 +192,27 @@ def _merge_devices(dialect: Dialect) -> str:
     place = ", ".join(
         f"{name} = coalesce(excluded.{name}, devices.{name})" for name in ("connected_account_id", "workspace_id")
     )
+    facets = DEVICE_COLUMNS[3:]
     return f"""{_insert(dialect, devices, DEVICE_COLUMNS)}
-        ON CONFLICT (device_id) DO UPDATE SET {place}, {_latest(dialect, devices, DEVICE_COLUMNS[3:])}"""
+        ON CONFLICT (device_id) DO UPDATE SET {place}, {_latest(dialect, devices, facets)}
+        WHERE {_newer(devices, facets)} {_told(dialect, "device_id")}"""
 
 
 def _merge_accounts(dialect: Dialect) -> str:
     return f"""{_insert(dialect, accounts, ACCOUNT_COLUMNS)}
-        ON CONFLICT (connected_account_id) DO UPDATE SET {_latest(dialect, accounts, ACCOUNT_COLUMNS[1:])}"""
+        ON CONFLICT (connected_account_id) DO UPDATE SET {_latest(dialect, accounts, ACCOUNT_COLUMNS[1:])}
+        WHERE {_newer(accounts, ACCOUNT_COLUMNS[1:])} {_told(dialect, "connected_account_id")}"""
+
+
+def _newer(table: Table, columns: Iterable[str]) -> str:
+    """News that is older than all that is known changes nothing, not even a version, and marks nothing: no verdict can
+    rest on it. The row is locked all the same."""
+    return " OR ".join(f"excluded.{_quote(each)} > coalesce({table.name}.{_quote(each)}, '')" for each in columns)
+
+
+def _told(dialect: Dialect, key: str) -> str:
+    """PostgreSQL tells whom something new was told about; SQLite knows beforehand which events are new."""
+    return f"RETURNING {key}" if dialect == "postgresql" else ""
 
 
 def _insert(dialect: Dialect, table: Table, columns: Sequence[str], **constants: str) -> str:

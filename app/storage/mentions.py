@@ -14,12 +14,11 @@ from sqlalchemy import TextClause, bindparam, delete, exists, literal, select, t
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.codes import Snapshot
-from app.storage.binding import BACKUP, MENTIONED, adopt
+from app.storage.binding import BACKUP, MENTIONED, adopt, hold_news
 from app.storage.codes import CodeRow, change_code, to_row
 from app.storage.dialects import insert_into
 from app.storage.engine import Dialect
 from app.storage.inbox_sql import bind_rows, rows_of
-from app.storage.signals import lock_signals
 from app.storage.tables import access_codes, mentions, signals
 from app.storage.types import UtcDateTime
 
@@ -107,7 +106,7 @@ async def adopt_mentioned(
     """Watch a code that was mentioned, as a read at ``read_at`` showed it. ``None``: it has a row already, which stays
     as it is. A backup code gets the reference and metadata of the code that it stands in for."""
     # Whoever binds this id takes the same row first, so only one of us makes a row of the code.
-    await lock_signals(conn, snapshot.access_code_id)
+    await hold_news(conn, snapshot)
     known = await conn.execute(
         select(access_codes.c.id).where(access_codes.c.access_code_id == snapshot.access_code_id)
     )

@@ -24,7 +24,7 @@ from app.storage.engine import Database, open_database
 from app.storage.flags import open_flag
 from app.storage.health import save_device_read
 from app.storage.inbox import Outcome, store_batch
-from app.storage.inbox_marks import mark_statement
+from app.storage.inbox_marks import count_backfilled
 from app.storage.tables import access_codes, alerts, audit_log, devices, flags, signals, transitions
 from tests.storage.arrivals import NOW, after, code_news, deliveries, delivery, device_news
 from tests.storage.made import PIN, POLICY, bound, case_of, request, rows_of, snapshot
@@ -146,15 +146,14 @@ async def test_a_binding_that_waits_for_open_news_sees_it(
 
     async def held_up(conn: AsyncConnection, *steps: Step) -> list[Any]:
         answer = await run(conn, *steps)
-        if any(statement is mark_statement(db.dialect, devices=True, accounts=False) for statement, _ in steps):
+        if any(statement is count_backfilled(db.dialect) for statement, _ in steps):
             is_marked.set()
             await may_commit.wait()
         return answer
 
     monkeypatch.setattr(inbox, "run", held_up)
-    # Beside news of a lock, as without it PostgreSQL never lets go of the row between two statements.
-    batch = [NEWS, device_news("e2", device_id="another")]
-    arriving = asyncio.create_task(store_batch(other, [delivery(each, received_at=after(1)) for each in batch]))
+    # By the backfill: what webhooks bring is one statement on PostgreSQL.
+    arriving = asyncio.create_task(store_batch(other, [delivery(NEWS, received_at=after(1), source="backfill")]))
     await is_marked.wait()
     binding = asyncio.create_task(_commit(db, bring))
     await until_waiting(db)

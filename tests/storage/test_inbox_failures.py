@@ -16,7 +16,7 @@ from app.storage.engine import Database, open_database
 from app.storage.errors import StorageUnavailable
 from app.storage.inbox import REFUSED_BY_DATABASE, Outcome, store_batch
 from app.storage.limits import Limits
-from app.storage.tables import access_codes, events, signals, unreadable
+from app.storage.tables import events, signals, unreadable
 from tests.storage.arrivals import NOW, code_news, deliveries, delivery, device_news, event
 from tests.storage.tracked import row, track
 
@@ -167,28 +167,27 @@ _KILL_WHO_WAITS = """
 
 
 async def test_a_deadlock_with_somebody_else_is_tried_again(postgres_url: str) -> None:
-    """Another transaction takes a code of the lock first and the signals after it. PostgreSQL ends one of the two."""
+    """Another transaction takes the signals first and the lock after them. PostgreSQL ends one of the two."""
     db = open_database(postgres_url)
     await track(db, row("a"))
-    await store_batch(db, deliveries(code_news("e1", access_code_id="seam_a")))
+    await store_batch(db, deliveries(code_news("e1", access_code_id="seam_a"), device_news("e0")))
     other = await asyncpg.connect(postgres_url)
     transaction = other.transaction()
     await transaction.start()
     # So that it is the batch that finds the deadlock and ends.
     await other.execute("SET LOCAL deadlock_timeout = '1min'")
-    await other.execute("UPDATE access_codes SET revision = revision + 1")
+    await other.execute("UPDATE signals SET version = version + 10")
     news = deliveries(code_news("e2", 1, access_code_id="seam_a"), device_news("e3"))
     batch = asyncio.create_task(store_batch(db, news))
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
     async with asyncio.timeout(10):
         while not await other.fetchval(waiting):
             pass
-    await other.execute("UPDATE signals SET version = version + 10")
+    await other.execute("UPDATE devices SET workspace_id = 'other'")
     await transaction.commit()
     assert await batch == [STORED, STORED]
     async with db.read() as connection:
-        assert (await connection.execute(select(signals.c.version))).scalar_one() == 12
-        assert (await connection.execute(select(access_codes.c.revision))).scalar_one() == 3
+        assert (await connection.execute(select(signals.c.version))).scalar_one() == 14
     await other.close()
     await db.close()
 

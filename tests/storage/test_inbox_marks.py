@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from datetime import datetime
 from typing import Any
 
@@ -12,11 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.events import Event
 from app.storage import inbox
+from app.storage.codes import load_cases
+from app.storage.driver import Statement
 from app.storage.engine import Database, open_database
 from app.storage.inbox import store_batch
-from app.storage.inbox_marks import mark_statement
-from app.storage.tables import access_codes, devices
+from app.storage.inbox_marks import mark_statements
+from app.storage.tables import devices, signals
 from tests.storage.arrivals import NOW, account_news, after, code_news, deliveries, delivery, device_news, event
+from tests.storage.made import rows_of
 from tests.storage.tracked import claimed, load, row, track
 
 OWN = code_news("e1", access_code_id="seam_a")
@@ -57,19 +61,35 @@ async def test_whose_news_makes_a_code_due(db: Database, columns: dict[str, Any]
     assert (await load(db, "a"))["due_at"] == (NOW if due else None)
 
 
+@pytest.mark.parametrize("access_code_id", ["seam_a", None], ids=["bound", "requested"])
 @pytest.mark.parametrize("arrived", [LOCK, ACCOUNT], ids=["lock", "account"])
 @pytest.mark.parametrize(
     ("before", "after_it"),
     [(None, after(10)), (after(5), after(5)), (after(10), after(10)), (after(3600), after(10))],
 )
 async def test_news_of_a_place_never_postpones(
-    db: Database, arrived: Event, before: datetime | None, after_it: datetime
+    db: Database, arrived: Event, access_code_id: str | None, before: datetime | None, after_it: datetime
 ) -> None:
-    """The revision moves all the same: whatever was decided without this news is decided again."""
-    await track(db, row("a", due_at=before))
+    await track(db, row("a", access_code_id=access_code_id, due_at=before))
     await store_batch(db, [delivery(arrived, received_at=after(10))])
-    code = await load(db, "a")
-    assert (code["due_at"], code["revision"]) == (after_it, 2)
+    assert await claimed(db, after(10)) == ["a"]
+    assert (await load(db, "a"))["due_at"] == after_it
+
+
+@pytest.mark.parametrize("arrived", [LOCK, ACCOUNT], ids=["lock", "account"])
+async def test_what_was_decided_without_news_of_a_place_is_decided_again(db: Database, arrived: Event) -> None:
+    await track(db, row("bound"), row("requested", access_code_id=None))
+    await store_batch(db, [delivery(arrived)])
+    async with db.read() as connection:
+        cases = await load_cases(connection, ["bound", "requested"])
+    assert [(case.row.revision, case.signals.version, case.has_news) for case in cases] == [(1, 1, True), (2, 0, False)]
+
+
+async def test_old_news_of_a_place_makes_nothing_due(db: Database) -> None:
+    await store_batch(db, deliveries(device_news("e2", 9), account_news("e3", 9)))
+    await track(db, row("a"))
+    await store_batch(db, deliveries(device_news("e1", 8), account_news("e0", 8)))
+    assert await claimed(db) == ([] if db.dialect == "postgresql" else ["a"]), "SQLite marks by what is new alone"
 
 
 async def test_a_duplicate_makes_nothing_due(db: Database) -> None:
@@ -90,10 +110,10 @@ async def test_news_that_is_older_than_what_is_known_makes_nothing_due(db: Datab
     assert await claimed(db) == []
 
 
-async def test_one_batch_moves_the_revision_of_a_code_once(db: Database) -> None:
+async def test_one_batch_marks_the_codes_of_a_place_once(db: Database) -> None:
     await track(db, row("a"), row("b"))
     await store_batch(db, deliveries(device_news("e6"), account_news("e7")))
-    assert [(await load(db, ident))["revision"] for ident in ("a", "b")] == [2, 2]
+    assert [row["version"] for row in await rows_of(db, signals)] == [1, 1]
 
 
 async def test_account_news_reaches_codes_whose_account_only_their_lock_knows(db: Database) -> None:
@@ -101,7 +121,7 @@ async def test_account_news_reaches_codes_whose_account_only_their_lock_knows(db
     async with db.write() as connection:
         await connection.execute(insert(devices).values(device_id="device", connected_account_id="account"))
     await store_batch(db, deliveries(ACCOUNT))
-    assert (await load(db, "a"))["due_at"] == NOW
+    assert await claimed(db) == ["a"]
 
 
 async def test_batches_that_concern_the_same_codes_never_wait_in_a_circle(database_url: str) -> None:
@@ -117,7 +137,9 @@ async def test_batches_that_concern_the_same_codes_never_wait_in_a_circle(databa
 
     await asyncio.gather(send(one, "one", names), send(two, "two", names[::-1]))
     async with one.read() as connection:
-        assert set((await connection.execute(select(access_codes.c.revision))).scalars()) == {9}
+        versions = (await connection.execute(select(signals.c.version))).scalars().all()
+    assert len(versions) == len(names)
+    assert min(versions) > 4, "each was marked by the news of its lock, and by some of its own"
     await one.close()
     await two.close()
 
@@ -135,12 +157,16 @@ async def test_marking_uses_indexes(fresh_db: Database, devices: bool, accounts:
     assert "Seq Scan on access_codes" not in plan
     assert "SCAN access_codes" not in plan
     assert fresh_db.dialect == "sqlite" or "LockRows" in plan, "rows are locked in order, before any is changed"
+    assert fresh_db.dialect == "sqlite" or re.search(r"Sort Key: \S*access_code_id", plan), "in order as well"
     assert ("ix_access_codes_device_id" in plan) == devices
     assert ("ix_access_codes_connected_account_id" in plan) == accounts
 
 
 async def explain(db: Database, connection: AsyncConnection, **places: bool) -> str:
-    statement = mark_statement(db.dialect, **places)
+    return "\n".join([await _explain(db, connection, statement) for statement in mark_statements(db.dialect, **places)])
+
+
+async def _explain(db: Database, connection: AsyncConnection, statement: Statement) -> str:
     if db.dialect == "sqlite":
         bound: dict[str, Any] = {"devices": "[]", "accounts": "[]", "now": 0}
         lines = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement.sql}", bound)
@@ -150,4 +176,6 @@ async def explain(db: Database, connection: AsyncConnection, **places: bool) -> 
         await connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
         await connection.exec_driver_sql(f"PREPARE mark AS {statement.sql}")
         lines = await connection.exec_driver_sql(f"EXPLAIN EXECUTE mark ({given})")
+        lines = lines.all()
+        await connection.exec_driver_sql("DEALLOCATE mark")
     return "\n".join(" ".join(map(str, line)) for line in lines)
