@@ -176,6 +176,7 @@ async def _explain(db: Database, connection: AsyncConnection, statement: Stateme
         await connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
         await connection.exec_driver_sql(f"PREPARE mark AS {statement.sql}")
         lines = await connection.exec_driver_sql(f"EXPLAIN EXECUTE mark ({given})")
-        lines = lines.all()
+        explained = "\n".join(" ".join(map(str, line)) for line in lines)
         await connection.exec_driver_sql("DEALLOCATE mark")
+        return explained
     return "\n".join(" ".join(map(str, line)) for line in lines)
