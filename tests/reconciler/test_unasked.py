@@ -21,7 +21,7 @@ from app.reconciler.unasked import LOOK_EVERY, UnaskedCodes
 from app.seam.errors import SeamUnauthorized
 from app.storage import unasked as storage
 from app.storage.changes import before_change
-from app.storage.codes import CodeRow, untrack
+from app.storage.codes import CodeRow, mark_due, untrack
 from app.storage.engine import Database
 from app.storage.steps import since_of
 from tests.e2e.services import SETTINGS
@@ -195,8 +195,8 @@ async def test_codes_that_are_due_or_untracked_or_wait_for_something_else_stay_a
     await world.run(seconds=601)
     well = await world.create(pin="k:3")
     await world.run()
-    await world.tell(NewsKind.DELAYED, due.access_code_id)
     async with world.db.write() as conn:
+        await mark_due(conn, [due.id], world.clock.now)
         await untrack(conn, left.id, world.clock.now)
     before = [await row_of(world, code) for code in (due, left, well)]
     await parts_of(finder(world))
