@@ -98,6 +98,9 @@ def decide(case: Case, seen: Seen, policy: Policy, now: datetime, spread: Spread
     assessment = assess(intent, signals, reads, case.health, now, policy)
     if is_dropped:
         seen = replace(seen, reading=None, asked=False)
+    if is_dropped or case.has_news:
+        # Its mark goes with this step. If that calls for a question to Seam, the code has to stay due.
+        row = row.having(due_at=min(row.due_at or now, now))
     queueing = _queue(row, assessment, seen, policy, now, spread)
     read = reading if isinstance(reading, Read) else None
     backup = row.replaced_by if row.replaced_by != case.row.replaced_by else None

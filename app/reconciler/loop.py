@@ -128,6 +128,7 @@ class Reconciler:
             # and where Seam answers late nobody may take the receiver beside it away.
             return POLL_EVERY
         await self._slots.acquire()
+        began = asyncio.get_running_loop().time()
         try:
             claimed, leased_until = await self._claim()
         except BaseException:
@@ -135,6 +136,7 @@ class Reconciler:
             raise
         if not claimed.ids:
             self._slots.release()
+            self._rest_from(began)
             return POLL_EVERY if claimed.is_last else timedelta(0)
         unit = asyncio.create_task(self._work_and_rest(claimed.ids, leased_until), name="reconciler-unit")
         self._units.add(unit)
@@ -150,13 +152,15 @@ class Reconciler:
         return max(self._rest_until - asyncio.get_running_loop().time(), 0.0)
 
     async def _work_and_rest(self, ids: Sequence[str], leased_until: datetime) -> None:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+        began = asyncio.get_running_loop().time()
         try:
             await self._work(ids, leased_until)
         finally:
-            now = loop.time()
-            self._rest_until = now + _rest_after(now - began)
+            self._rest_from(began)
+
+    def _rest_from(self, began: float) -> None:
+        now = asyncio.get_running_loop().time()
+        self._rest_until = now + _rest_after(now - began)
 
     def _ended(self, unit: asyncio.Task[None]) -> None:
         self._units.discard(unit)

@@ -15,7 +15,7 @@ from functools import cache
 from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.storage.codes import due_by
+from app.storage.codes import due_by, held_in_order
 from app.storage.dialects import dialect_of
 from app.storage.driver import Statement, fetch, run, statement_of
 from app.storage.engine import Dialect
@@ -24,6 +24,7 @@ from app.storage.tables import access_codes, signals
 from app.storage.types import bound
 
 _MANY = 500
+_TAKEN_FOR_EACH = 10
 # Never waits for ingest or a binding that holds the row: such a mark is taken up next time.
 _TAKE_MARKS = """
     WITH marked AS (
@@ -44,7 +45,7 @@ _LEASE_MARKED = """
         revision = revision + 1,
         connected_account_id = coalesce(connected_account_id, (
             SELECT events.connected_account_id FROM events WHERE events.access_code_id = access_codes.access_code_id
-            ORDER BY events.id DESC LIMIT 1))
+            AND events.connected_account_id IS NOT NULL ORDER BY events.id DESC LIMIT 1))
     WHERE id IN (SELECT id FROM marked)
     RETURNING id, leased_until = :until"""
 _due_at, _leased_until = access_codes.c.due_at, access_codes.c.leased_until
@@ -89,21 +90,29 @@ async def claim(conn: AsyncConnection, now: datetime, lease: timedelta, limit: i
 
     PostgreSQL steps over rows that another transaction holds; SQLite has one writer at a time.
     """
-    taken, marked = await _claim_marked(conn, now, now + lease, max(limit // 2, 1))
-    due = await _claim_due(conn, now, now + lease, limit - len(marked)) if len(marked) < limit else []
-    return Claimed(marked + due, is_last=not taken and not due)
+    until = now + lease
+    marked = await _claim_marked(conn, now, until, max(limit // 2, 1))
+    due = await _claim_due(conn, now, until, limit - len(marked.ids)) if len(marked.ids) < limit else []
+    ids = marked.ids + due
+    if not marked.is_last and len(ids) < limit:
+        ids += (await _claim_marked(conn, now, until, limit - len(ids))).ids
+    return Claimed(ids, is_last=marked.is_last and not due)
 
 
-async def _claim_marked(conn: AsyncConnection, now: datetime, until: datetime, most: int) -> tuple[int, list[str]]:
-    """How many marks were taken up, and the codes that are leased by that. A mark may be of a code that nobody watches,
-    or of one that somebody else is working on: due it is in any case."""
-    dialect = dialect_of(conn)
-    taken = await run(conn, (_take_marks(dialect), {"most": most}))
-    if not taken:
-        return 0, []
-    values = {"codes": bind_list(dialect, sorted(taken)), "now": bound(dialect, now), "until": bound(dialect, until)}
-    leased = await fetch(conn, (_lease_marked(dialect), values))
-    return len(taken), [code_id for code_id, is_ours in leased if is_ours]
+async def _claim_marked(conn: AsyncConnection, now: datetime, until: datetime, most: int) -> Claimed:
+    """Take marks up, until that has leased ``most`` codes or ten times as many marks are through: one may be of a code
+    that nobody watches, or that somebody else is working on. Due it is in any case."""
+    dialect, ids = dialect_of(conn), list[str]()
+    for turn in range(_TAKEN_FOR_EACH):
+        taken = await run(conn, (_take_marks(dialect), {"most": most - len(ids)}))
+        if not taken:
+            return Claimed(ids, is_last=turn == 0)
+        codes = bind_list(dialect, sorted(taken))
+        values = {"codes": codes, "now": bound(dialect, now), "until": bound(dialect, until)}
+        ids += [code_id for code_id, is_ours in await fetch(conn, (_lease_marked(dialect), values)) if is_ours]
+        if len(ids) >= most:
+            break
+    return Claimed(ids, is_last=False)
 
 
 @cache
@@ -140,16 +149,15 @@ async def _claim_due(conn: AsyncConnection, now: datetime, until: datetime, limi
 async def mark_starting(conn: AsyncConnection, device_id: str, now: datetime, until: datetime) -> None:
     """Have the codes of this lock that start between now and ``until`` looked at."""
     starts_at = access_codes.c.starts_at
+    starting = held_in_order(
+        access_codes.c.device_id == device_id,
+        starts_at > now,
+        starts_at <= until,
+        access_codes.c.untracked_at.is_(None),
+        access_codes.c.is_terminal.is_(False),
+    )
     await conn.execute(
-        update(access_codes)
-        .where(
-            access_codes.c.device_id == device_id,
-            starts_at > now,
-            starts_at <= until,
-            access_codes.c.untracked_at.is_(None),
-            access_codes.c.is_terminal.is_(False),
-        )
-        .values(due_at=due_by(now), revision=access_codes.c.revision + 1)
+        update(access_codes).where(starting).values(due_at=due_by(now), revision=access_codes.c.revision + 1)
     )
 
 
@@ -157,7 +165,7 @@ async def release(conn: AsyncConnection, ids: Sequence[str], leased_until: datet
     """Give back what a claim leased until then and could not work on."""
     await conn.execute(
         update(access_codes)
-        .where(access_codes.c.id.in_(sorted(ids)), _leased_until == leased_until)
+        .where(held_in_order(access_codes.c.id.in_(sorted(ids)), _leased_until == leased_until))
         .values(leased_until=None, revision=access_codes.c.revision + 1)
     )
 
@@ -191,7 +199,7 @@ async def decide_again(conn: AsyncConnection, now: datetime) -> None:
     queued row, which a clock that is set back is worth."""
     await conn.execute(
         update(access_codes)
-        .where(_due_at > now, access_codes.c.updated_at > now)
+        .where(held_in_order(_due_at > now, access_codes.c.updated_at > now))
         .values(due_at=now, leased_until=None, updated_at=now, revision=access_codes.c.revision + 1)
     )
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, RowMapping, case, func, insert, literal, null, update
+from sqlalchemy import ColumnElement, RowMapping, case, func, insert, literal, null, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.assessment import Verdict
@@ -327,9 +327,16 @@ async def mark_due(conn: AsyncConnection, ids: Iterable[str], now: datetime) -> 
     """Have these codes looked at now. Untracked ones stay alone."""
     await conn.execute(
         update(access_codes)
-        .where(access_codes.c.id.in_(sorted(ids)), access_codes.c.untracked_at.is_(None))
+        .where(held_in_order(access_codes.c.id.in_(sorted(ids)), access_codes.c.untracked_at.is_(None)))
         .values(due_at=due_by(now), revision=access_codes.c.revision + 1)
     )
+
+
+def held_in_order(*which: ColumnElement[bool]) -> ColumnElement[bool]:
+    """For an update of many codes: those, locked in the order of their ids before any is changed. Two that concern the
+    same codes never wait for each other in a circle."""
+    held = select(access_codes.c.id).where(*which).order_by(access_codes.c.id).with_for_update().cte("held")
+    return access_codes.c.id.in_(select(held.c.id))
 
 
 def due_by(now: datetime) -> ColumnElement[datetime | None]:

@@ -113,7 +113,7 @@ async def _store_repeatedly(db: Database, deliveries: Sequence[Delivery], beside
         try:
             return await _store(db, deliveries, beside)
         except StorageConflict:
-            continue  # certainly not written, and whoever was in the way has got through
+            continue  # whoever was in the way has got through; events that are there by now come out as duplicates
     return await _store(db, deliveries, beside)
 
 

@@ -49,7 +49,8 @@ _ARRIVE = """
     ),
     told AS (
         SELECT given.access_code_id, {latest} FROM given JOIN arrived ON arrived.event_id = given.event_id
-        WHERE given.signal IS NOT NULL GROUP BY given.access_code_id ORDER BY given.access_code_id
+        WHERE given.signal IS NOT NULL GROUP BY given.access_code_id
+        ORDER BY given.access_code_id COLLATE "C"
     ),
     merged AS (
         INSERT INTO signals ({signal_columns}, version, marked_at) SELECT {signal_columns}, 1, {now} FROM told

@@ -94,7 +94,7 @@ async def save_steps(
     update = update_statement(dialect, tuple(given[0]), waits=waits)
     saved = set(await run(conn, *steps_of(update, [tuple(values.values()) for values in given])))
     done = [step for step in steps if step.case.row.id in saved]
-    await unmark(conn, [_news_of(step.case) for step in done if step.case.has_news])
+    await unmark(conn, [_news_of(step.case) for step in done if _is_all_taken(step.case)])
     changed = [(step.case.row, step.assessment) for step in done if step.is_transition]
     await run(
         conn,
@@ -185,6 +185,11 @@ def _columns(step: CodeStep, now: datetime) -> dict[str, Any]:
         "postponed_error": queueing.error,
         "updated_at": now,
     }
+
+
+def _is_all_taken(case: Case) -> bool:
+    """A claim alone looks for the account in the events, so the mark of a code without one is left to it."""
+    return case.has_news and case.row.connected_account_id is not None
 
 
 def _news_of(case: Case) -> tuple[str, int]:

@@ -27,6 +27,13 @@ def upgrade() -> None:
     )
 
 
+_MAKE_DUE = """
+    UPDATE access_codes SET due_at = {now}, revision = revision + 1 WHERE untracked_at IS NULL
+    AND access_code_id IN (SELECT access_code_id FROM signals WHERE marked_at IS NOT NULL)"""
+_NOW = {"sqlite": "CAST(strftime('%s', 'now') AS INTEGER) * 1000000", "postgresql": "now()"}
+
+
 def downgrade() -> None:
+    op.execute(_MAKE_DUE.format(now=_NOW[op.get_bind().dialect.name]))
     op.drop_index("ix_signals_marked_at", "signals")
     op.drop_column("signals", "marked_at")

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import select, update
 
 from app.domain.codes import Read
+from app.domain.events import Event
 from app.domain.news import NewsKind
 from app.reconciler import steps
 from app.reconciler.decisions import NOTHING_SEEN, asked_about
-from app.reconciler.steps import assess_and_save, refresh, save_batch
+from app.reconciler.steps import assess_and_save, refresh, refresh_all, save_batch
 from app.reconciler.waits import no_spread
 from app.storage.claims import claim
-from app.storage.codes import change_code, load_cases, mark_due, untrack
+from app.storage.codes import CodeRow, change_code, load_cases, mark_due, untrack
 from app.storage.engine import Database, open_database
 from app.storage.errors import StorageUnavailable
+from app.storage.inbox import store_batch
 from app.storage.tables import access_codes, audit_log
 from tests.reconciler.worlds import POLICY, World, seconds
 
@@ -159,3 +162,59 @@ async def test_a_batch_with_a_row_that_raises_saves_nothing(world: World) -> Non
     with pytest.raises(ValueError, match="never"):
         await save_batch(world.db, {poisoned.id: NOTHING_SEEN, well.id: NOTHING_SEEN}, POLICY, world.clock, no_spread)
     assert await world.verdicts_of(well.id) == []
+
+
+async def _verified_until_removed(world: World) -> CodeRow:
+    """A code that was verified, waits for a moment that is far away, and was just said to be off its lock."""
+    code = await world.create()
+    async with world.db.write() as conn:
+        await change_code(conn, code.id, {"connected_account_id": "account"}, world.clock.now)
+    await world.tell(NewsKind.SET, code.access_code_id)
+    world.seam.change(code.access_code_id or "", pending=(), status="set")
+    await world.run(seconds=1)
+    row = (await world.case(code.id)).row
+    assert row.verdict == "verified"
+    assert row.due_at is not None
+    assert row.due_at > world.clock.now + seconds(600)
+    await world.tell(NewsKind.REMOVED, code.access_code_id)
+    return code
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["one", "many"])
+async def test_who_looks_before_the_reconciler_does_not_take_its_question_to_seam_away(
+    world: World, *, at_once: bool
+) -> None:
+    code = await _verified_until_removed(world)
+    if at_once:
+        await refresh_all(world.db, [code.id], POLICY, world.clock)
+    else:
+        await world.seen(code.id)
+    assert not (await world.case(code.id)).has_news, "its step was taken"
+    before = len(world.seam.calls)
+    await world.run()
+    assert len(world.seam.calls) == before + 1
+    assert (await world.case(code.id)).row.read is not None
+
+
+async def test_news_during_a_question_to_seam_is_asked_about_again(world: World) -> None:
+    code = await _verified_until_removed(world)
+    seen = asked_about(await world.case(code.id))
+    read = Read(world.clock.now, world.seam.codes[f"ac-{code.id}"])
+    await world.tell(NewsKind.FAILED, code.access_code_id)
+    late = type(seen)(True, seen.access_code_id, seen.version, read)
+    decision = await assess_and_save(world.db, code.id, POLICY, world.clock, late)
+    assert decision is not None
+    assert decision.is_dropped
+    row = (await world.case(code.id)).row
+    assert row.due_at is not None
+    assert row.due_at <= world.clock.now
+
+
+async def test_a_code_learns_its_account_although_somebody_looked_first(world: World) -> None:
+    code = await world.create()
+    news = world.news(NewsKind.SET, code.access_code_id)
+    event = cast(Event, news.reading)._replace(connected_account_id="told")
+    await store_batch(world.db, [replace(news, reading=event)])
+    assert await world.seen(code.id) == "verified"
+    await world.run()
+    assert (await world.case(code.id)).row.connected_account_id == "told"

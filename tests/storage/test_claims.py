@@ -184,6 +184,24 @@ async def test_news_of_codes_that_nobody_watches_is_taken_up_and_forgotten(db: D
     assert (await load(db, "a"))["revision"] == 1
 
 
+async def test_news_of_codes_that_nobody_watches_does_not_crowd_out_the_others(db: Database) -> None:
+    watched = [f"w{number}" for number in range(5)]
+    await track(db, *map(row, watched))
+    others = [code_news(f"o{number}", access_code_id=f"other_{number}") for number in range(40)]
+    await store_batch(db, deliveries(*others))
+    news = [code_news(f"e{name}", access_code_id=f"seam_{name}") for name in watched]
+    await store_batch(db, [delivery(each, received_at=after(1)) for each in news])
+    assert sorted(await _claim(db, limit=10)) == watched
+
+
+async def test_where_nothing_waits_for_the_clock_news_gets_all_of_the_room(db: Database) -> None:
+    names = [f"n{number}" for number in range(20)]
+    await track(db, *map(row, names))
+    await store_batch(db, deliveries(*(code_news(f"e{name}", access_code_id=f"seam_{name}") for name in names)))
+    assert len(await _claim(db, limit=16)) == 16
+    assert len(await _claim(db, limit=16)) == 4
+
+
 async def test_news_without_end_leaves_half_of_the_room_to_codes_that_wait_for_the_clock(db: Database) -> None:
     names = [f"n{number}" for number in range(20)]
     await track(db, *map(row, names), *(row(f"d{number}", due_at=NOW) for number in range(20)))

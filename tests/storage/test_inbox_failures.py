@@ -12,13 +12,15 @@ from sqlalchemy import func, select, text
 
 from app.domain.events import Event, Unreadable
 from app.domain.news import Issue, IssueSource, News, NewsKind
+from app.storage import inbox
 from app.storage.engine import Database, open_database
 from app.storage.errors import StorageUnavailable
+from app.storage.health import load_health
 from app.storage.inbox import REFUSED_BY_DATABASE, Outcome, store_batch
 from app.storage.limits import Limits
 from app.storage.tables import events, signals, unreadable
 from tests.storage.arrivals import NOW, code_news, deliveries, delivery, device_news, event
-from tests.storage.tracked import row, track
+from tests.storage.tracked import claimed, row, track
 
 STORED, DUPLICATE, UNREADABLE = Outcome.STORED, Outcome.DUPLICATE, Outcome.UNREADABLE
 FAR_EAST = timezone(timedelta(hours=14))
@@ -190,6 +192,27 @@ async def test_a_deadlock_with_somebody_else_is_tried_again(postgres_url: str) -
         assert (await connection.execute(select(signals.c.version))).scalar_one() == 14
     await other.close()
     await db.close()
+
+
+async def test_news_of_a_lock_whose_event_was_not_stored_is_whole_after_the_next_delivery(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the process is killed between the two transactions that PostgreSQL needs."""
+    await track(db, row("a"))
+    batch = deliveries(device_news("e1"), code_news("e2", 1, access_code_id="seam_a"))
+    with monkeypatch.context() as patch:
+        patch.setattr(inbox, "_arrive", _killed)
+        with pytest.raises(StorageUnavailable):
+            await store_batch(db, batch)
+    assert await ids(db) == []
+    assert await store_batch(db, batch) == [STORED, STORED]
+    assert await claimed(db) == ["a"]
+    async with db.read() as connection:
+        assert (await load_health(connection, [("device", "account")]))["device", "account"].device
+
+
+async def _killed(*_: object) -> None:
+    raise StorageUnavailable("gone")
 
 
 async def test_a_batch_that_is_cancelled_is_stored_by_the_next_attempt(db: Database) -> None:
