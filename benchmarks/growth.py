@@ -38,7 +38,7 @@ from app.reconciler.loop import Reconciler
 from app.storage.counts import fold
 from app.storage.engine import Database, open_database
 from app.storage.inbox import Delivery, Outcome, store_batch
-from app.storage.tables import access_codes
+from app.storage.tables import access_codes, signals
 from benchmarks.__main__ import machine
 from benchmarks.databases import Postgres, postgres_in_kept
 from benchmarks.growth_data import Size, code_id, lock_id, seam_id, verified_codes
@@ -234,6 +234,7 @@ async def _rest(db: Database) -> None:
     later = datetime.now(UTC) + timedelta(days=1000)
     async with db.maintain() as conn:
         await conn.execute(update(access_codes).where(access_codes.c.due_at <= datetime.now(UTC)).values(due_at=later))
+        await conn.execute(update(signals).where(signals.c.marked_at.is_not(None)).values(marked_at=None))
 
 
 async def _make_due(db: Database, numbers: Sequence[int]) -> None:

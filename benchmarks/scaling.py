@@ -34,7 +34,10 @@ from benchmarks.tracked import make_database
 _CONNECTIONS = 64
 """In all, however many processes they are spread over."""
 _TEMPLATE = "tracked"
-_REST = "UPDATE access_codes SET due_at = NULL, leased_until = NULL WHERE due_at <= now()"
+_REST = (
+    "UPDATE access_codes SET due_at = NULL, leased_until = NULL WHERE due_at <= now()",
+    "UPDATE signals SET marked_at = NULL WHERE marked_at IS NOT NULL",
+)
 
 _IMAGES = """
     SELECT coalesce(sum(fpi_size), 0)::bigint
@@ -138,7 +141,7 @@ def _take_turn(
 ) -> Turn:
     """Raises ``VoidRun`` if an acked event is not there afterwards."""
     # Everybody begins with nothing due, nothing to vacuum, and the first change of a page yet to come.
-    for statement in (_REST, "VACUUM (ANALYZE) access_codes, signals, events", "CHECKPOINT"):
+    for statement in (*_REST, "VACUUM (ANALYZE) access_codes, signals, events", "CHECKPOINT"):
         carry_out(url, statement)
     service = Contestant(arrangement.name, latchwatch("serve"), url, folder / "latchwatch.log")
     with _processes(arrangement, service) as (servers, pids):

@@ -20,7 +20,9 @@ ROOT = HERE.parent.parent
 TOKEN = "benchmark-admin-token-benchmark"
 _BIN = Path(sys.executable).parent
 _COUNT_EVENTS = "SELECT count(*) FROM events WHERE event_id LIKE"
-_COUNT_DUE = "SELECT count(*) FROM access_codes WHERE due_at <= $1 AND updated_at <= $2"
+_COUNT_DUE = """
+    SELECT count(*) FROM access_codes LEFT JOIN signals USING (access_code_id)
+    WHERE (due_at <= $1 OR marked_at IS NOT NULL) AND updated_at <= $2"""
 
 
 @dataclass(frozen=True, slots=True)
