@@ -77,7 +77,7 @@ class _Times:
 async def store_batch(
     db: Database, deliveries: Sequence[Delivery], comparison: Comparison | None = None, *, track_all: bool = False
 ) -> list[Outcome]:
-    """Store the batch in one transaction and say for each delivery, in order, what became of it. Idempotent.
+    """Store the batch and say for each delivery, in order, what became of it. Idempotent, wherever it stopped.
 
     ``track_all`` also notes the codes that are not known yet, so that they are read and put under watch.
     An event is stored once (by ``event_id``), and only what is new is merged and marks codes due. If the database
