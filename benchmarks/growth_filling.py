@@ -20,10 +20,9 @@ from typing import Any
 
 import asyncpg
 
-from app.storage.engine import open_database
-from app.storage.migrate import migrate
 from benchmarks.databases import Postgres, carry_out
 from benchmarks.growth_data import Size, Stage, stages_of
+from benchmarks.tracked import migrate_only
 
 Say = Callable[[str], None]
 
@@ -71,7 +70,7 @@ def make_sqlite(folder: Path, size: Size, base: Size | None, say: Say) -> None:
     if base is not None:
         shutil.copyfile(folder / f"{base.name}.db", path)
     else:
-        asyncio.run(_migrate(f"sqlite:///{path}"))
+        migrate_only(f"sqlite:///{path}")
     stages = stages_of("sqlite", size, datetime.now(UTC), on_base=base is not None)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         for pragma in _SQLITE_QUICK:
@@ -111,7 +110,7 @@ def make_postgres(postgres: Postgres, size: Size, base: Size | None, say: Say) -
         # As files: the copy does not go through the log.
         carry_out(postgres.url, f"CREATE DATABASE {size.name} TEMPLATE {base.name} STRATEGY file_copy")
     else:
-        asyncio.run(_migrate(postgres.create(size.name)))
+        migrate_only(postgres.create(size.name))
     stages = stages_of("postgresql", size, datetime.now(UTC), on_base=base is not None)
     asyncio.run(_fill_postgres(postgres.url.replace("/postgres?", f"/{size.name}?"), stages, say))
 
@@ -165,14 +164,6 @@ async def _reset(url: str) -> None:
         await _configure(connection, dict.fromkeys(_SERVER_QUICK))
     finally:
         await connection.close()
-
-
-async def _migrate(url: str) -> None:
-    db = open_database(url)
-    try:
-        await migrate(db)
-    finally:
-        await db.close()
 
 
 def _hold(before: object, after: object) -> None:
