@@ -124,7 +124,9 @@ async def _stage(port: int, folder: Path, stop: asyncio.Event) -> AsyncIterator[
     await service.start()
     servers = [
         asyncio.create_task(serve_http(create_sandbox(sandbox, clock=utc_now), back, stop, is_dated=True)),
-        asyncio.create_task(serve_http(service.app, front, stop, on_end=service.waiting.close)),
+        asyncio.create_task(
+            serve_http(service.app, front, stop, protocol=service.protocol, on_end=service.waiting.close)
+        ),
     ]
     headers = {"Authorization": f"Bearer {token}"}
     try:

@@ -30,6 +30,7 @@ from app.loops import Loop, Loops
 from app.receiver.committer import CommitLimits, Committer
 from app.receiver.endpoint import WebhookEndpoint, put_in_front
 from app.receiver.metrics import ReceiverMetrics
+from app.receiver.protocol import protocol_of
 from app.receiver.receipts import Receipts
 from app.reconciler.catching_up import CatchUp
 from app.reconciler.counting import Counting
@@ -81,7 +82,7 @@ async def serve(settings: Settings, clock: Clock, *, background: bool) -> None:
         # What was made for the start stays: looking through it again and again costs pauses of many milliseconds.
         gc.collect()
         gc.freeze()
-        await serve_http(service.app, listener, stop, on_end=service.waiting.close)
+        await serve_http(service.app, listener, stop, protocol=service.protocol, on_end=service.waiting.close)
     log.info("stopped")
 
 
@@ -118,7 +119,8 @@ async def open_current(settings: Settings, stack: AsyncExitStack) -> Database:
 
 
 class Service:
-    """Built whole, but not running: ``start`` and ``stop`` do that. ``app`` answers; ``api`` is its REST part."""
+    """Built whole, but not running: ``start`` and ``stop`` do that. ``app`` answers, over ``protocol``; ``api`` is its
+    REST part."""
 
     def __init__(self, settings: Settings, db: Database, clock: Clock, registry: CollectorRegistry) -> None:
         self._db = db
@@ -174,6 +176,7 @@ class Service:
         )
         self.api = create_api(services)
         self.app: ASGIApp = put_in_front(endpoint, self.api)
+        self.protocol = protocol_of(endpoint)
 
     async def start(self, *, background: bool = True) -> None:
         """``background`` ``False`` leaves the loops to other processes."""

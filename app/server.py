@@ -13,6 +13,7 @@ from typing import Any
 import uvicorn
 import uvloop
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.config import SettingsError
 
@@ -54,15 +55,19 @@ async def serve_http(
     listener: socket.socket,
     stop: asyncio.Event,
     *,
+    protocol: type[asyncio.Protocol] = HttpToolsProtocol,
     on_end: Callable[[], None] | None = None,
     is_dated: bool = False,
 ) -> None:
-    """Answer requests until ``stop`` is set; then finish those under way, and close ``listener``. ``on_end`` is called
-    in between, and hurries those that would take long. ``is_dated``: the application dates its answers itself."""
+    """Answer requests until ``stop`` is set; then finish those under way, and close ``listener``.
+
+    ``protocol`` is made for each connection. ``on_end`` is called between the two, and hurries requests that would take
+    long. ``is_dated``: the application dates its answers itself.
+    """
     server = _Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=protocol,
             ws="none",
             lifespan="on",
             log_config=None,

@@ -31,7 +31,7 @@ OWNERS = {
     "httpx": ("app/seam/", "app/sandbox/", "app/alerts/", "app/demo.py", "app/doctor/probe.py"),
     "dotenv": ("app/config.py",),
     "fastapi": ("app/api/",),
-    "uvicorn": ("app/server.py",),
+    "uvicorn": ("app/server.py", "app/receiver/protocol.py"),
     "uvloop": ("app/server.py",),
     "click": ("app/cli", "app/main.py", "app/demo.py"),
 }

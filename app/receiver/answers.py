@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from starlette.types import Message
+from starlette.types import Message, Send
 
 from app.receiver.body import Unread
 from app.receiver.committer import Shed
+from app.storage.inbox import Outcome
 
 _TYPE_PREFIX = "urn:latchwatch:problem:"  # the API's answers use the same
 _RETRY_AFTER = (b"retry-after", b"5")  # seconds; the sender's own schedule begins with as many
@@ -16,12 +17,16 @@ _RETRY_AFTER = (b"retry-after", b"5")  # seconds; the sender's own schedule begi
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """``start`` and ``end`` are its two messages. ``closes``: part of the request's body is left unread, so the
-    connection cannot carry another one."""
+    """``start`` and ``end`` are its two messages; as an ASGI application it sends them. ``closes``: part of the
+    request's body is left unread, so the connection cannot carry another one."""
 
     start: Message
     end: Message
     closes: bool
+
+    async def __call__(self, _scope: object, _receive: object, send: Send) -> None:
+        await send(self.start)
+        await send(self.end)
 
     @property
     def body(self) -> bytes:
@@ -72,7 +77,14 @@ _CROWDED = _problem(
     429, "too-many-deliveries", "Too many deliveries wait to be stored", "Send it again later.", _RETRY_AFTER
 )
 
-TO_SHED = {Shed.FULL: _CROWDED, Shed.UNAVAILABLE: UNAVAILABLE, Shed.CLOSED: UNAVAILABLE}
+TO_RESULT: dict[Outcome | Shed, Answer] = {
+    Outcome.STORED: KEPT,
+    Outcome.DUPLICATE: KEPT,
+    Outcome.UNREADABLE: KEPT,
+    Shed.FULL: _CROWDED,
+    Shed.UNAVAILABLE: UNAVAILABLE,
+    Shed.CLOSED: UNAVAILABLE,
+}
 
 TO_UNREAD: dict[Unread, Answer | None] = {
     Unread.TOO_LARGE: _problem(

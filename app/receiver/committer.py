@@ -65,9 +65,12 @@ class CommitLimits:
     in_flight: int = 1
 
 
+Reply = Callable[[Outcome | Shed], None]
+
+
 class _Waiting(NamedTuple):
     delivery: Delivery
-    answer: asyncio.Future[Outcome | Shed]
+    reply: Reply
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,18 +118,19 @@ class Committer:
         self._open = True
         self._task = asyncio.create_task(self._run(), name="committer")
 
-    async def submit(self, delivery: Delivery) -> Outcome | Shed:
-        """Return once the delivery is committed. A caller that is cancelled gives up the answer, never the write."""
+    def submit(self, delivery: Delivery, reply: Reply) -> None:
+        """``reply`` is called once: as soon as the delivery is committed, or at once if it cannot be accepted.
+
+        A plain call for each delivery: a future and a task that waits for it would cost more than storing it."""
         shed = self.shed(delivery.size)
         if shed is not None:
-            return shed
-        waiting = _Waiting(delivery, asyncio.get_running_loop().create_future())
-        self._queue.append(waiting)
+            reply(shed)
+            return
+        self._queue.append(_Waiting(delivery, reply))
         self._held += 1
         self._held_bytes += delivery.size
         if self._is_time():
             self._turn.set()
-        return await waiting.answer
 
     def shed(self, size: int) -> Shed | None:
         """Turn a delivery of ``size`` bytes away when it cannot be accepted now; counted if so."""
@@ -217,8 +221,10 @@ class Committer:
         """Answer everyone in the batch. Who has gone away since is counted all the same."""
         for waiting, answer in zip(batch.waiting, answers, strict=True):
             self._held_bytes -= waiting.delivery.size
-            if not waiting.answer.done():
-                waiting.answer.set_result(answer)
+            try:
+                waiting.reply(answer)
+            except Exception as error:  # noqa: BLE001 - one that cannot be told must not keep the others waiting
+                log.error("reply_failed", **describe(error))
         self._held -= len(answers)
         batch.waiting.clear()
         for kind in _ANSWERS:

@@ -1,10 +1,12 @@
 """``POST /webhooks/seam``: genuine deliveries are read and stored, and acknowledged once they are.
 
-A raw ASGI application, so that the busiest route does no framework work for each request.
+A raw ASGI application, so that the busiest route does no framework work for each request. What came in whole, as nearly
+all deliveries do, is handed over by ``app.receiver.protocol`` without even that.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -14,12 +16,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.domain.events import Event, Unreadable, is_probe, read_event
 from app.domain.fingerprints import Fingerprinter
-from app.receiver.answers import KEPT, NOT_GENUINE, ONLY_POST, TO_SHED, TO_UNREAD, UNAVAILABLE, Answer
+from app.receiver.answers import NOT_GENUINE, ONLY_POST, TO_RESULT, TO_UNREAD, UNAVAILABLE, Answer
 from app.receiver.body import BodyLimits, BodyReader, Unread, Upload
-from app.receiver.committer import Committer, Shed
+from app.receiver.committer import Committer
 from app.receiver.failures import describe
 from app.receiver.metrics import ReceiverMetrics
-from app.receiver.signature import Reason, Rejection, Secret, Verified, verify
+from app.receiver.signature import Headers, Reason, Rejection, Secret, Verified, verify
 from app.storage.codec import PAYLOADS
 from app.storage.inbox import Delivery
 
@@ -52,27 +54,37 @@ class WebhookEndpoint:
         self._fingerprinter = fingerprinter
         self._committer = committer
         self._metrics = metrics
-        self._bodies = BodyReader(limits or BodyLimits())
+        limits = limits or BodyLimits()
+        self.largest_body = limits.body_bytes
+        self._bodies = BodyReader(limits)
         self._rejections = _RejectionLog()
         self._verified = cache(metrics.verified.labels)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The whole way: a body is waited for."""
         upload = Upload(receive)
         try:
-            answer = await self._handle(scope, upload)
+            answer = await self._read_and_take(scope, upload)
         except Exception as error:  # noqa: BLE001 - anything unforeseen: Seam is asked to come again
-            log.error("delivery_failed", **describe(error))
-            self._metrics.deliveries.labels("failed").inc()
-            answer = UNAVAILABLE
+            answer = self._excuse(error)
         if answer is None:
             return
         if answer.closes:
             await self._send_and_close(answer, upload, send)
         else:
-            await send(answer.start)
-            await send(answer.end)
+            await answer(scope, receive, send)
 
-    async def _handle(self, scope: Scope, upload: Upload) -> Answer | None:
+    def take(self, headers: Headers, body: bytes, reply: Callable[[Answer], None]) -> None:
+        """A delivery whose body is there, and within ``BodyLimits``. ``reply`` is called once with its answer: at once,
+        or when it is committed. Never raises. Who goes away gives up the answer, never the write."""
+        try:
+            answer = self._judge(headers, body, reply)
+        except Exception as error:  # noqa: BLE001 - anything unforeseen: Seam is asked to come again
+            answer = self._excuse(error)
+        if answer is not None:
+            reply(answer)
+
+    async def _read_and_take(self, scope: Scope, upload: Upload) -> Answer | None:
         """``None``: nobody is there to be answered."""
         if scope["method"] != "POST":
             return ONLY_POST
@@ -80,25 +92,36 @@ class WebhookEndpoint:
         if isinstance(body, Unread):
             self._metrics.deliveries.labels(body.value).inc()
             return TO_UNREAD[body]
+        replied: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.take(scope["headers"], body, partial(_settle, replied))
+        return await replied
+
+    def _judge(self, headers: Headers, body: bytes, reply: Callable[[Answer], None]) -> Answer | None:
+        """``None``: it is accepted, and replied to when it is committed."""
         now = self._clock()
-        proof = verify(scope["headers"], body, secrets=self._secrets, now=now, tolerance=self._tolerance)
+        proof = verify(headers, body, secrets=self._secrets, now=now, tolerance=self._tolerance)
         if isinstance(proof, Rejection):
             self._note(proof.reason, now)
             return NOT_GENUINE
-        return await self._keep(proof, body, now)
-
-    async def _keep(self, proof: Verified, body: bytes, now: datetime) -> Answer:
         # Asked before the body is read as an event: under too much load that work would be for nothing.
         shed = self._committer.shed(len(body))
         if shed is not None:
-            return TO_SHED[shed]
+            return TO_RESULT[shed]
+        self._keep(proof, body, now, reply)
+        return None
+
+    def _keep(self, proof: Verified, body: bytes, now: datetime, reply: Callable[[Answer], None]) -> None:
         reading = self._read(body, proof.delivery_id, now)
         if not is_probe(reading):  # of our own making: no proof that a webhook at Seam has this secret
             self._verified(proof.secret).inc()
         digest = partial(self._fingerprinter.digest, body)
         delivery = Delivery(proof.delivery_id, now, len(body), digest, reading, "webhook")
-        result = await self._committer.submit(delivery)
-        return TO_SHED[result] if isinstance(result, Shed) else KEPT
+        self._committer.submit(delivery, lambda result: reply(TO_RESULT[result]))
+
+    def _excuse(self, error: Exception) -> Answer:
+        log.error("delivery_failed", **describe(error))
+        self._metrics.deliveries.labels("failed").inc()
+        return UNAVAILABLE
 
     def _read(self, body: bytes, delivery_id: str, now: datetime) -> Event | Unreadable:
         try:
@@ -119,6 +142,11 @@ class WebhookEndpoint:
         await send({**answer.end, "more_body": True})
         await self._bodies.discard(upload)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _settle(replied: asyncio.Future[Answer], answer: Answer) -> None:
+    if not replied.done():  # cancelled: nobody waits any more
+        replied.set_result(answer)
 
 
 class _RejectionLog:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from prometheus_client import CollectorRegistry
 
 from app.domain.events import Event, Unreadable
-from app.receiver.committer import CommitLimits, Committer, Store
+from app.receiver.committer import CommitLimits, Committer, Shed, Store
 from app.receiver.metrics import ReceiverMetrics
 from app.storage.inbox import Delivery, Outcome
 from tests.receiver.deliveries import NOW
@@ -58,6 +58,12 @@ class Station:
     def _wake(self, deliveries: Sequence[Delivery]) -> None:
         self.wakes += 1
         self.told += [each.delivery_id for each in deliveries]
+
+    async def submit(self, delivery: Delivery) -> Outcome | Shed:
+        """Wait for the reply, as a client would. It may be cancelled."""
+        replied: asyncio.Future[Outcome | Shed] = asyncio.get_running_loop().create_future()
+        self.committer.submit(delivery, lambda result: None if replied.done() else replied.set_result(result))
+        return await replied
 
     def sample(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(name, labels) or 0.0

@@ -9,14 +9,19 @@ from contextlib import asynccontextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tests.receiver.inboxes import until
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncIterator[tuple[uvicorn.Server, int]]:
+async def serving(
+    app: ASGIApp, protocol: type[asyncio.Protocol] = HttpToolsProtocol
+) -> AsyncIterator[tuple[uvicorn.Server, int]]:
     """The server and its port. Leaving ends it as SIGTERM would."""
-    config = uvicorn.Config(app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False)
+    config = uvicorn.Config(
+        app, http=protocol, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False
+    )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

@@ -56,7 +56,7 @@ class TwoAtATime(Station):
         """So many deliveries at once; returns when whatever they set off has begun."""
         names = [f"m{number}" for number in range(self._sent, self._sent + count)]
         self._sent += count
-        tasks = [asyncio.create_task(self.committer.submit(delivery(name))) for name in names]
+        tasks = [asyncio.create_task(self.submit(delivery(name))) for name in names]
         await settled()
         return tasks
 
@@ -161,7 +161,7 @@ async def test_what_is_in_flight_counts_among_what_may_wait(station: TwoAtATime)
     accepted = [*await station.send(8), *await station.send(8), *await station.send(24)]
     assert (station.commits.sizes, station.waiting) == ([8, 8], 40)
 
-    assert await station.committer.submit(delivery("late")) is Shed.FULL
+    assert await station.submit(delivery("late")) is Shed.FULL
 
     station.commits.begun[1].end.set_result(None)
     await settled()
@@ -173,14 +173,14 @@ async def test_what_is_in_flight_counts_among_what_may_wait(station: TwoAtATime)
 
 
 async def test_the_bytes_in_flight_count_as_well(station: TwoAtATime) -> None:
-    large = [asyncio.create_task(station.committer.submit(delivery(name, size=5_000))) for name in ("one", "two")]
+    large = [asyncio.create_task(station.submit(delivery(name, size=5_000))) for name in ("one", "two")]
     await settled()
 
-    assert await station.committer.submit(delivery("too much", size=1)) is Shed.FULL
+    assert await station.submit(delivery("too much", size=1)) is Shed.FULL
 
     station.commits.begun[0].end.set_result(None)
     await large[0]
-    room = asyncio.create_task(station.committer.submit(delivery("room again", size=5_000)))
+    room = asyncio.create_task(station.submit(delivery("room again", size=5_000)))
     await station.close()
     assert [await large[1], await room] == [Outcome.STORED] * 2
 
@@ -197,7 +197,7 @@ async def test_closing_waits_for_every_commit_and_for_what_gathered_behind_them(
     await closing
 
     assert [task.done() and task.result() for task in accepted] == [Outcome.STORED] * 19
-    assert await station.committer.submit(delivery("late")) is Shed.CLOSED
+    assert await station.submit(delivery("late")) is Shed.CLOSED
 
 
 @pytest.mark.parametrize("turns", range(6))
@@ -206,13 +206,13 @@ async def test_nobody_waits_for_ever_when_the_writer_is_cancelled(turns: int) ->
     station = TwoAtATime()
     (writer,) = [task for task in asyncio.all_tasks() if task.get_name() == "committer"]
     await settled()
-    waiting = [asyncio.create_task(station.committer.submit(delivery(f"m{number}"))) for number in range(19)]
+    waiting = [asyncio.create_task(station.submit(delivery(f"m{number}"))) for number in range(19)]
     for _ in range(turns):
         await asyncio.sleep(0)
     writer.cancel()
 
     assert set(await asyncio.gather(*waiting)) <= {Shed.UNAVAILABLE, Shed.CLOSED}
-    assert await station.committer.submit(delivery("late")) is Shed.CLOSED
+    assert await station.submit(delivery("late")) is Shed.CLOSED
     assert station.waiting == 0
 
 

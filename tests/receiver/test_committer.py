@@ -27,7 +27,7 @@ async def station() -> AsyncIterator[Station]:
 
 
 def submit(station: Station, *deliveries: Delivery) -> list[asyncio.Task[Outcome | Shed]]:
-    return [asyncio.create_task(station.committer.submit(each)) for each in deliveries]
+    return [asyncio.create_task(station.submit(each)) for each in deliveries]
 
 
 async def test_a_delivery_that_comes_alone_is_committed_at_once(station: Station) -> None:
@@ -92,7 +92,7 @@ async def test_deliveries_press_while_many_wait_and_for_a_moment_after(station: 
 
 async def test_each_delivery_gets_its_own_outcome(station: Station) -> None:
     unreadable = Delivery("bad", NOW, 3, lambda: "digest", Unreadable("not_json"), "webhook")
-    await station.committer.submit(delivery("old"))
+    await station.submit(delivery("old"))
 
     answers = await asyncio.gather(*submit(station, delivery("old"), delivery("new"), unreadable))
 
@@ -104,11 +104,11 @@ async def test_more_than_may_wait_is_refused_and_accepted_again_later(station: S
     accepted = submit(station, *[delivery(f"m{number}") for number in range(20)])
     await until(lambda: station.waiting == 20)
 
-    assert await station.committer.submit(delivery("late")) is Shed.FULL
+    assert await station.submit(delivery("late")) is Shed.FULL
 
     station.inbox.gate.set()
     assert await asyncio.gather(*accepted) == [Outcome.STORED] * 20
-    assert await station.committer.submit(delivery("late")) is Outcome.STORED
+    assert await station.submit(delivery("late")) is Outcome.STORED
     assert station.waiting == 0
 
 
@@ -117,13 +117,13 @@ async def test_what_waits_is_bounded_in_bytes_too(station: Station) -> None:
     accepted = submit(station, delivery("large", size=9_000))
     await until(lambda: station.waiting == 1)
 
-    assert await station.committer.submit(delivery("too much", size=1_001)) is Shed.FULL
+    assert await station.submit(delivery("too much", size=1_001)) is Shed.FULL
     accepted += submit(station, delivery("just fits", size=1_000))
     await until(lambda: station.waiting == 2)
 
     station.inbox.gate.set()
     assert await asyncio.gather(*accepted) == [Outcome.STORED] * 2
-    assert await station.committer.submit(delivery("room again", size=10_000)) is Outcome.STORED
+    assert await station.submit(delivery("room again", size=10_000)) is Outcome.STORED
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ async def test_a_commit_that_fails_is_told_to_its_whole_batch_and_the_next_one_g
     assert station.inbox.kept == []
 
     station.inbox.failure = None
-    assert await station.committer.submit(delivery("m1")) is Outcome.STORED
+    assert await station.submit(delivery("m1")) is Outcome.STORED
     assert station.waiting == 0
     assert station.sample("latchwatch_commit_failures_total") == 1
     assert (station.count("unavailable"), station.count("stored")) == (2, 1)
@@ -160,10 +160,10 @@ async def test_a_commit_that_hangs_is_given_up() -> None:
     station.committer.start()
     station.inbox.gate.clear()
 
-    assert await station.committer.submit(delivery("m1")) is Shed.UNAVAILABLE
+    assert await station.submit(delivery("m1")) is Shed.UNAVAILABLE
 
     station.inbox.gate.set()
-    assert await station.committer.submit(delivery("m1")) is Outcome.STORED
+    assert await station.submit(delivery("m1")) is Outcome.STORED
     await station.committer.close()
 
 
@@ -192,7 +192,7 @@ async def test_closing_commits_what_was_accepted_and_refuses_what_comes_then(sta
 
     closing = asyncio.create_task(station.committer.close())
     await asyncio.sleep(0)
-    assert await station.committer.submit(delivery("late")) is Shed.CLOSED
+    assert await station.submit(delivery("late")) is Shed.CLOSED
     assert not closing.done()
     station.inbox.gate.set()
     await closing
@@ -204,12 +204,12 @@ async def test_closing_commits_what_was_accepted_and_refuses_what_comes_then(sta
 async def test_closing_twice_or_without_a_start_is_harmless() -> None:
     station = Station()
     await station.committer.close()
-    assert await station.committer.submit(delivery()) is Shed.CLOSED
+    assert await station.submit(delivery()) is Shed.CLOSED
 
     station.committer.start()
     await station.committer.close()
     await station.committer.close()
-    assert await station.committer.submit(delivery()) is Shed.CLOSED
+    assert await station.submit(delivery()) is Shed.CLOSED
 
 
 async def test_closing_that_is_given_up_leaves_the_draining_to_go_on(station: Station) -> None:
@@ -236,7 +236,7 @@ async def test_nobody_waits_for_ever_when_the_writer_is_cancelled(station: Stati
     writer.cancel()
 
     assert await asyncio.gather(*waiting) == [Shed.UNAVAILABLE] * 12
-    assert await station.committer.submit(delivery("late")) is Shed.CLOSED
+    assert await station.submit(delivery("late")) is Shed.CLOSED
     assert station.waiting == 0
 
 
@@ -245,7 +245,7 @@ async def test_the_reconciler_is_woken_once_a_commit_brought_something_new(stati
     assert station.wakes == 1
     assert station.told == ["m1", "m2"]
 
-    await station.committer.submit(delivery("m1"))
+    await station.submit(delivery("m1"))
     assert station.wakes == 1
 
 
@@ -255,13 +255,13 @@ async def test_a_fault_after_the_commit_harms_neither_the_answers_nor_the_writer
 
     station.committer._on_stored = broken
 
-    assert await station.committer.submit(delivery("m1")) is Outcome.STORED
-    assert await station.committer.submit(delivery("m2")) is Outcome.STORED
+    assert await station.submit(delivery("m1")) is Outcome.STORED
+    assert await station.submit(delivery("m2")) is Outcome.STORED
 
 
 async def test_metrics_tell_sizes_outcomes_and_the_last_delivery(station: Station) -> None:
     await asyncio.gather(*submit(station, *[delivery(f"m{number}") for number in range(8)]))
-    await station.committer.submit(delivery("m0"))
+    await station.submit(delivery("m0"))
 
     assert station.count("stored") == 8
     assert station.count("duplicate") == 1
@@ -286,7 +286,7 @@ async def test_a_failure_is_logged_without_its_message(station: Station) -> None
     station.inbox.failure = StorageUnavailable("INSERT ... parameters: PIN 1234")
     station.inbox.failure.__cause__ = OSError("1234")
     with capture_logs() as lines:
-        await station.committer.submit(delivery())
+        await station.submit(delivery())
 
     (line,) = lines
     assert (line["event"], line["error"]) == ("batch_unavailable", "StorageUnavailable from OSError")

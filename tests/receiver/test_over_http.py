@@ -1,15 +1,19 @@
-"""The endpoint behind a real server: bodies over sockets, clients that go away, deliveries side by side, a shutdown."""
+"""The endpoint behind a real server: bodies over sockets, clients that go away, deliveries side by side, a shutdown.
+Each over uvicorn's own protocol and over the short way for deliveries, which must not be told apart."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 
 import httpx
 import pytest
+import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.receiver.body import BodyLimits
+from app.receiver.protocol import protocol_of
 from tests.receiver.deliveries import headers_for
 from tests.receiver.inboxes import until
 from tests.receiver.posts import Post
@@ -45,6 +49,16 @@ class Meter:
         await self._app(scope, metered, send)
 
 
+Serve = Callable[[Post], AbstractAsyncContextManager[tuple[uvicorn.Server, int]]]
+
+
+@pytest.fixture(params=["whole way", "short way"])
+def serve(request: pytest.FixtureRequest) -> Serve:
+    if request.param == "whole way":
+        return lambda post: serving(post.endpoint)
+    return lambda post: serving(post.endpoint, protocol_of(post.endpoint))
+
+
 def client_of(port: int) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False)
 
@@ -56,16 +70,16 @@ def raw_request(length: int, *extra: str, delivery_id: str = "msg_1") -> bytes:
 
 
 @pytest.mark.parametrize("path", ["/webhooks/seam", "/webhooks/seam/"])
-async def test_a_delivery_is_taken_with_and_without_a_slash_at_the_end(post: Post, path: str) -> None:
-    async with serving(post.endpoint) as (_, port), client_of(port) as client:
+async def test_a_delivery_is_taken_with_and_without_a_slash_at_the_end(serve: Serve, post: Post, path: str) -> None:
+    async with serve(post) as (_, port), client_of(port) as client:
         response = await client.post(path, content=BODY, headers=headers_for(BODY))
 
     assert (response.status_code, response.content) == (204, b"")
     assert post.station.inbox.kept == ["msg_1"]
 
 
-async def test_one_connection_carries_many_deliveries_good_and_bad(post: Post) -> None:
-    async with serving(post.endpoint) as (server, port), client_of(port) as client:
+async def test_one_connection_carries_many_deliveries_good_and_bad(serve: Serve, post: Post) -> None:
+    async with serve(post) as (server, port), client_of(port) as client:
         for number in range(3):
             good = await client.post(
                 "/webhooks/seam", content=BODY, headers=headers_for(BODY, delivery_id=f"msg_{number}")
@@ -79,9 +93,9 @@ async def test_one_connection_carries_many_deliveries_good_and_bad(post: Post) -
 
 
 @pytest.mark.parametrize("chunked", [True, False])
-async def test_a_client_that_sends_300_kib_reads_the_413(post: Post, chunked: bool) -> None:
+async def test_a_client_that_sends_300_kib_reads_the_413(serve: Serve, post: Post, chunked: bool) -> None:
     """Each time: a connection closed too early would be reset, and the answer lost, now and then."""
-    async with serving(post.endpoint) as (_, port):
+    async with serve(post) as (_, port):
         for _ in range(20):
             async with client_of(port) as client:
                 content = in_pieces(LARGE) if chunked else LARGE
@@ -99,7 +113,7 @@ async def test_of_an_endless_upload_no_more_is_read_than_the_cap_and_what_is_thr
 ) -> None:
     limits = BodyLimits()
     meter = Meter(post.endpoint)
-    async with serving(meter) as (_, port):
+    async with serving(meter, protocol_of(post.endpoint)) as (_, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"POST /webhooks/seam HTTP/1.1\r\nHost: localhost\r\n" + opening + b"\r\n\r\n")
         answer = asyncio.create_task(reader.readline())
@@ -112,8 +126,10 @@ async def test_of_an_endless_upload_no_more_is_read_than_the_cap_and_what_is_thr
     assert post.endpoint._bodies._unfinished == 0
 
 
-async def test_a_body_that_is_too_large_is_refused_before_the_client_is_told_to_send_it(post: Post) -> None:
-    async with serving(post.endpoint) as (_, port):
+async def test_a_body_that_is_too_large_is_refused_before_the_client_is_told_to_send_it(
+    serve: Serve, post: Post
+) -> None:
+    async with serve(post) as (_, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(raw_request(len(LARGE), "Expect: 100-continue"))
         status = await reader.readline()
@@ -123,8 +139,8 @@ async def test_a_body_that_is_too_large_is_refused_before_the_client_is_told_to_
     assert status == b"HTTP/1.1 413 Request Entity Too Large\r\n"
 
 
-async def test_a_client_that_hangs_up_in_the_middle_of_its_body_stores_nothing(post: Post) -> None:
-    async with serving(post.endpoint) as (_, port):
+async def test_a_client_that_hangs_up_in_the_middle_of_its_body_stores_nothing(serve: Serve, post: Post) -> None:
+    async with serve(post) as (_, port):
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(raw_request(len(BODY)) + BODY[:20])
         await writer.drain()
@@ -136,9 +152,9 @@ async def test_a_client_that_hangs_up_in_the_middle_of_its_body_stores_nothing(p
     assert post.station.inbox.attempts == 0
 
 
-async def test_a_client_that_hangs_up_before_its_answer_loses_nothing(post: Post) -> None:
+async def test_a_client_that_hangs_up_before_its_answer_loses_nothing(serve: Serve, post: Post) -> None:
     post.station.inbox.gate.clear()
-    async with serving(post.endpoint) as (server, port):
+    async with serve(post) as (server, port):
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(raw_request(len(BODY)) + BODY)
         await until(lambda: post.station.inbox.attempts == 1)
@@ -150,8 +166,8 @@ async def test_a_client_that_hangs_up_before_its_answer_loses_nothing(post: Post
     assert post.station.inbox.kept == ["msg_1"]
 
 
-async def test_deliveries_side_by_side_share_few_commits(post: Post) -> None:
-    async with serving(post.endpoint) as (_, port), client_of(port) as client:
+async def test_deliveries_side_by_side_share_few_commits(serve: Serve, post: Post) -> None:
+    async with serve(post) as (_, port), client_of(port) as client:
         post.station.inbox.gate.clear()
         requests = [
             client.post("/webhooks/seam", content=BODY, headers=headers_for(BODY, delivery_id=f"msg_{number}"))
@@ -167,9 +183,9 @@ async def test_deliveries_side_by_side_share_few_commits(post: Post) -> None:
     assert len(post.station.inbox.batches) <= 2
 
 
-async def test_a_shutdown_answers_what_it_accepted_and_stores_it(post: Post) -> None:
+async def test_a_shutdown_answers_what_it_accepted_and_stores_it(serve: Serve, post: Post) -> None:
     async with httpx.AsyncClient(trust_env=False) as client:
-        async with serving(post.endpoint) as (server, port):
+        async with serve(post) as (server, port):
             post.station.inbox.gate.clear()
             url = f"http://127.0.0.1:{port}/webhooks/seam"
             request = asyncio.create_task(client.post(url, content=BODY, headers=headers_for(BODY)))
