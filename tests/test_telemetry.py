@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -97,3 +98,26 @@ def test_every_process_has_a_registry_of_its_own() -> None:
     assert create_registry() is not create_registry()
     names = {metric.name for metric in create_registry().collect()}
     assert "process_resident_memory_bytes" in names
+
+
+class Full(io.StringIO):
+    def write(self, _text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.usefixtures("output")
+def test_a_log_that_cannot_be_written_stops_nothing() -> None:
+    configure_logging("json", Full())
+
+    structlog.get_logger().warning("event_stored", count=1)
+
+
+@pytest.mark.usefixtures("output")
+def test_lines_below_the_level_are_left_out() -> None:
+    stream = io.StringIO()
+    configure_logging("json", stream, level="WARNING")
+
+    structlog.get_logger().info("event_stored")
+    structlog.get_logger().warning("batch_failed")
+
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["batch_failed"]
