@@ -29,6 +29,7 @@ from app.intake import build_intake_loops, check_intake
 from app.loops import Loop, Loops
 from app.receiver.committer import CommitLimits, Committer
 from app.receiver.endpoint import WebhookEndpoint, put_in_front
+from app.receiver.examiner import Examiner
 from app.receiver.metrics import ReceiverMetrics
 from app.receiver.protocol import protocol_of
 from app.receiver.receipts import Receipts
@@ -153,7 +154,7 @@ class Service:
             on_stored=self._on_stored,
             limits=CommitLimits(in_flight=_COMMITS_IN_FLIGHT[db.dialect]),
         )
-        endpoint = WebhookEndpoint(
+        examiner = Examiner(
             secrets=settings.webhook_secrets,
             tolerance=settings.signature_tolerance,
             clock=clock,
@@ -161,6 +162,7 @@ class Service:
             committer=self._committer,
             metrics=metrics,
         )
+        endpoint = WebhookEndpoint(examiner, metrics)
         services = Services(
             db=db,
             gateway=self._gateway,

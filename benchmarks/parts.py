@@ -33,7 +33,7 @@ from app.domain.fingerprints import Fingerprinter
 from app.domain.redaction import redact
 from app.receiver.answers import KEPT, Answer
 from app.receiver.committer import Committer
-from app.receiver.endpoint import WebhookEndpoint
+from app.receiver.examiner import Examiner
 from app.receiver.metrics import ReceiverMetrics
 from app.receiver.signature import parse_secrets, verify
 from app.storage.codec import PAYLOADS
@@ -62,7 +62,7 @@ def main() -> None:
     for name, part in _parts(requests).items():
         _tell(name, min(_timed(part) for _ in range(_PASSES)))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        _tell("the endpoint as a whole, with an inbox that keeps nothing", runner.run(_endpoint(requests)))
+        _tell("examining and handing on, with an inbox that keeps nothing", runner.run(_examining(requests)))
         with tempfile.TemporaryDirectory(prefix="bench", ignore_cleanup_errors=True) as name, _databases(name) as urls:
             for title, url in urls:
                 _tell(f"{title}: rows, statements and commit, {_BATCH} in a batch", runner.run(_inbox(url)))
@@ -97,13 +97,13 @@ def _tell(name: str, seconds: float) -> None:
     print(f"{name:62} {seconds * 1e6:7.1f}", flush=True)
 
 
-async def _endpoint(requests: Sequence[Request]) -> float:
+async def _examining(requests: Sequence[Request]) -> float:
     async def forget(deliveries: Sequence[Delivery]) -> list[Outcome]:
         return [Outcome.STORED] * len(deliveries)
 
     metrics = ReceiverMetrics(CollectorRegistry())
     committer = Committer(forget, metrics=metrics, on_stored=lambda _: None)
-    endpoint = WebhookEndpoint(
+    examiner = Examiner(
         secrets=_SECRETS,
         tolerance=_TOLERANCE,
         clock=lambda: datetime.now(UTC),
@@ -112,15 +112,15 @@ async def _endpoint(requests: Sequence[Request]) -> float:
         metrics=metrics,
     )
     committer.start()
-    seconds = [await _pass(lambda: _ask(endpoint, requests)) for _ in range(_PASSES)]
+    seconds = [await _pass(lambda: _ask(examiner, requests)) for _ in range(_PASSES)]
     await committer.close()
     return min(seconds)
 
 
-async def _ask(endpoint: WebhookEndpoint, requests: Sequence[Request]) -> None:
+async def _ask(examiner: Examiner, requests: Sequence[Request]) -> None:
     replied: asyncio.Queue[Answer] = asyncio.Queue()
     for headers, body in requests:
-        endpoint.take(headers, body, replied.put_nowait)
+        examiner.take(headers, body, replied.put_nowait)
     for _ in requests:
         assert await replied.get() is KEPT
 

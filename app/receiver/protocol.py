@@ -53,7 +53,7 @@ class WebhookProtocol(HttpToolsProtocol):
         if len(begun.body) > self.endpoint.largest_body or self.flow.write_paused:
             super()._start_asgi_task(begun, self.app)
         else:
-            self.endpoint.take(begun.scope["headers"], bytes(begun.body), partial(self._reply, begun))
+            self.endpoint.examiner.take(begun.scope["headers"], bytes(begun.body), partial(self._reply, begun))
 
     def _reply(self, cycle: RequestResponseCycle, answer: Answer) -> None:
         if cycle.disconnected:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from app.domain.fingerprints import Fingerprinter
 from app.receiver.body import BodyLimits
 from app.receiver.endpoint import WebhookEndpoint
+from app.receiver.examiner import Examiner
 from tests.receiver.deliveries import NOW, SECRETS
 from tests.receiver.inboxes import Station
 
@@ -20,15 +21,15 @@ class Post:
         self.station = station
         self.now = NOW
         self.clock_fault: Exception | None = None
-        self.endpoint = WebhookEndpoint(
+        examiner = Examiner(
             secrets=SECRETS,
             tolerance=timedelta(seconds=300),
             clock=self._clock,
             fingerprinter=FINGERPRINTER,
             committer=station.committer,
             metrics=station.metrics,
-            limits=limits,
         )
+        self.endpoint = WebhookEndpoint(examiner, station.metrics, limits)
 
     def _clock(self) -> datetime:
         if self.clock_fault is not None:

@@ -12,7 +12,7 @@ from starlette.types import Scope
 from structlog.testing import capture_logs
 
 from app.domain.events import Event, Unreadable
-from app.receiver import endpoint as endpoint_module
+from app.receiver import examiner as examiner_module
 from app.receiver.committer import CommitLimits
 from app.receiver.endpoint import put_in_front
 from app.storage.errors import StorageUnavailable
@@ -120,7 +120,7 @@ async def test_a_fault_in_reading_an_event_loses_nothing(post: Post, monkeypatch
     def broken(body: bytes, **_: object) -> Event:
         raise ValueError(body.decode())
 
-    monkeypatch.setattr(endpoint_module, "read_event", broken)
+    monkeypatch.setattr(examiner_module, "read_event", broken)
 
     with capture_logs() as lines:
         exchange = await genuine().run(post.endpoint)
@@ -182,7 +182,7 @@ async def test_what_is_not_genuine_gets_one_and_the_same_401_and_is_counted_by_i
 async def test_the_secret_in_use_is_counted_by_its_label(post: Post) -> None:
     await genuine().run(post.endpoint)
 
-    (secret,) = post.endpoint._secrets
+    (secret,) = post.endpoint.examiner._secrets
     assert post.station.sample("latchwatch_webhook_verified_total", secret=secret.label) == 1
 
 
@@ -190,7 +190,7 @@ async def test_a_probe_of_our_own_is_kept_and_is_no_use_of_the_secret(post: Post
     body = json.dumps({"event_type": "latchwatch.probe", "event_id": "probe"}).encode()
     exchange = await genuine(body).run(post.endpoint)
 
-    (secret,) = post.endpoint._secrets
+    (secret,) = post.endpoint.examiner._secrets
     assert exchange.status == 204
     assert post.station.inbox.kept == ["msg_1"]
     assert post.station.sample("latchwatch_webhook_verified_total", secret=secret.label) == 0
@@ -243,7 +243,7 @@ async def test_under_too_much_load_bodies_are_not_even_read_as_events(monkeypatc
         read.append(body)
         return Unreadable("not_json")
 
-    monkeypatch.setattr(endpoint_module, "read_event", recording)
+    monkeypatch.setattr(examiner_module, "read_event", recording)
     post = Post(Station(limits=CommitLimits(waiting=0)))
     post.station.committer.start()
 

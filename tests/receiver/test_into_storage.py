@@ -17,7 +17,7 @@ from app.storage.inbox import Delivery, Outcome, store_batch
 from app.storage.tables import events, unreadable
 from tests.receiver.deliveries import changed, headers_for, sign_bytes
 from tests.receiver.exchanges import Exchange
-from tests.receiver.inboxes import Station
+from tests.receiver.inboxes import Station, until
 from tests.receiver.posts import Post
 
 
@@ -115,7 +115,11 @@ async def test_genuine_bytes_that_are_no_event_are_kept_apart(db: Database) -> N
     assert exchange.status == 204
     async with db.read() as connection:
         row = (await connection.execute(select(unreadable))).one()
-    assert (row.delivery_id, row.size, row.digest) == ("msg_1", len(body), post.endpoint._fingerprinter.digest(body))
+    assert (row.delivery_id, row.size, row.digest) == (
+        "msg_1",
+        len(body),
+        post.endpoint.examiner._fingerprinter.digest(body),
+    )
     assert await stored(db) == []
 
 
@@ -164,8 +168,7 @@ async def test_a_shutdown_stores_what_was_accepted(db: Database) -> None:
     async with open_post(db) as post:
         exchanges = [of_event(f"e{number}") for number in range(50)]
         requests = [asyncio.create_task(exchange.run(post.endpoint)) for exchange in exchanges]
-        await asyncio.sleep(0)  # each has been accepted, none is answered
-        assert post.station.waiting == 50
+        await until(lambda: post.station.waiting == 50)  # each has been accepted, none is answered
     await asyncio.gather(*requests)
 
     assert Counter(exchange.status for exchange in exchanges) == {204: 50}

@@ -1,0 +1,69 @@
+"""Deliveries of one turn of the loop are examined together: each gets its own answer, and none waits for long."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from functools import partial
+
+from app.receiver.answers import KEPT, NOT_GENUINE, UNAVAILABLE, Answer
+from tests.receiver.deliveries import headers_for
+from tests.receiver.inboxes import until
+from tests.receiver.posts import Post
+
+
+def body_of(name: str, size: int = 0) -> bytes:
+    return json.dumps({"event_id": name, "event_type": "access_code.created", "filler": "x" * size}).encode()
+
+
+def take(post: Post, answers: dict[str, Answer], name: str, *, size: int = 0, is_signed: bool = True) -> None:
+    body = body_of(name, size)
+    headers = headers_for(body, delivery_id=name) if is_signed else []
+    post.endpoint.examiner.take(headers, body, partial(answers.__setitem__, name))
+
+
+async def test_each_of_several_at_once_gets_its_own_answer_and_keeps_its_place(post: Post) -> None:
+    answers: dict[str, Answer] = {}
+    for name, is_signed in (("a", True), ("b", False), ("c", True), ("d", False), ("e", True)):
+        take(post, answers, name, is_signed=is_signed)
+    assert answers == {}
+    await until(lambda: len(answers) == 5)
+
+    assert answers == {"a": KEPT, "b": NOT_GENUINE, "c": KEPT, "d": NOT_GENUINE, "e": KEPT}
+    assert post.station.inbox.kept == ["a", "c", "e"]
+    assert len(post.station.inbox.batches) == 1
+
+
+async def test_after_a_hundred_the_turn_is_not_waited_for(post: Post) -> None:
+    answers: dict[str, Answer] = {}
+    for number in range(250):
+        take(post, answers, f"m{number:03}")
+    accepted = post.station.waiting
+    await until(lambda: len(answers) == 250)
+
+    assert accepted == 200
+    assert post.station.inbox.kept == [f"m{number:03}" for number in range(250)]
+
+
+async def test_large_bodies_are_not_gathered(post: Post) -> None:
+    answers: dict[str, Answer] = {}
+    for number in range(6):
+        take(post, answers, f"m{number}", size=200_000)
+    accepted = post.station.waiting
+    await until(lambda: len(answers) == 6)
+
+    assert accepted == 6
+    assert list(answers.values()) == [KEPT] * 6
+
+
+async def test_a_fault_is_told_to_those_that_it_struck(post: Post) -> None:
+    answers: dict[str, Answer] = {}
+    post.clock_fault = RuntimeError("no time")
+    take(post, answers, "early")
+    await asyncio.sleep(0)
+    post.clock_fault = None
+    take(post, answers, "late")
+    await until(lambda: len(answers) == 2)
+
+    assert answers == {"early": UNAVAILABLE, "late": KEPT}
+    assert post.station.count("failed") == 1
