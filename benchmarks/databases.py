@@ -1,5 +1,5 @@
-"""A PostgreSQL server with its default settings, ``fsync`` and ``synchronous_commit`` among them; and single questions
-to databases, from outside of the services."""
+"""A PostgreSQL server with the settings of ``docker-compose.yml``, which leave ``fsync``, ``synchronous_commit`` and
+``full_page_writes`` on; and single questions to databases, from outside of the services."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import yaml
 
 from benchmarks.processes import cpu_of_family
 from tests.postgres import start_postgres
+
+COMPOSE = Path(__file__).parent.parent / "docker-compose.yml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +40,20 @@ class Postgres:
         return cpu_of_family(pid)
 
 
+def shipped_settings() -> dict[str, str]:
+    """Of the server that ``docker-compose.yml`` starts."""
+    command: list[str] = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]["db"]["command"]
+    pairs = (option.removeprefix("--").partition("=") for option in command[1:])
+    return {name: value for name, _, value in pairs}
+
+
 @contextmanager
 def postgres_in(folder: Path) -> Iterator[Postgres]:
     folder.mkdir(mode=0o755, exist_ok=True)
+    server = start_postgres(folder)
+    for name, value in shipped_settings().items():
+        carry_out(server.get_uri(database="postgres"), f"ALTER SYSTEM SET {name} = '{value}'")
+    server.cleanup()  # some of them hold from the next start on
     server = start_postgres(folder)
     try:
         yield Postgres(server.get_uri(database="postgres"), folder)

@@ -15,16 +15,14 @@ import random
 import sys
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
-from uuid import uuid4
 
 import httpx
 from prometheus_client import CollectorRegistry
@@ -32,40 +30,20 @@ from sqlalchemy import update
 
 from app.api.app import create_api
 from app.domain.assessment import Policy
-from app.domain.events import Event
-from app.domain.news import News, NewsKind
 from app.reconciler.loop import Reconciler
-from app.storage.counts import fold
 from app.storage.engine import Database, open_database
-from app.storage.inbox import Delivery, Outcome, store_batch
 from app.storage.tables import access_codes, signals
 from benchmarks.__main__ import machine
 from benchmarks.databases import Postgres, postgres_in_kept
 from benchmarks.growth_data import Size, code_id, lock_id, seam_id, verified_codes
 from benchmarks.growth_filling import as_shipped, make_postgres, make_sqlite
+from benchmarks.growth_ingest import Measured, ingest, ingest_after_checkpoints, settle
+from benchmarks.tracked import migrate_only
 from tests.api.worlds import Clock, client_of, make_services
 
-_BATCH = 100
 _DUE = 1_000
+_LITTLE = 10_000
 _CHANCE = random.Random(1)  # noqa: S311 - nothing secret
-
-
-@dataclass(slots=True)
-class Measured:
-    """Milliseconds of every turn, by what was measured and at which size."""
-
-    milliseconds: dict[str, dict[str, list[float]]] = field(
-        default_factory=lambda: defaultdict(lambda: defaultdict(list))
-    )
-    targets: dict[str, float] = field(default_factory=dict)
-
-    async def take(
-        self, what: str, size: str, target: float, work: Callable[[], Awaitable[None]], per: int = 1
-    ) -> None:
-        began = time.perf_counter()
-        await work()
-        self.milliseconds[what][size].append((time.perf_counter() - began) * 1000 / per)
-        self.targets[what] = target
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,13 +60,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks.growth", description=__doc__)
-    parser.add_argument("--codes", type=int, default=1_000_000, help="codes of the large database")
-    parser.add_argument("--events", type=int, default=10_000_000, help="events of the large database")
+    parser.add_argument("--codes", type=_much, default=1_000_000, help="codes of the large database")
+    parser.add_argument("--events", type=_much, default=10_000_000, help="events of the large database")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--only", nargs="+", choices=["sqlite", "postgresql"], default=["sqlite", "postgresql"])
     parser.add_argument("--keep", type=Path, help="a folder for the databases, taken again by the next run")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results")
     return parser
+
+
+def _much(text: str) -> int:
+    """No less than the small databases have: a tenth of the codes can be made due, and a pass takes a thousand."""
+    if not text.isdecimal() or int(text) < _LITTLE:
+        raise argparse.ArgumentTypeError(f"should be a whole number of {_LITTLE} at least, as the small databases have")
+    return int(text)
 
 
 @contextmanager
@@ -105,9 +90,9 @@ def _folder(keep: Path | None) -> Iterator[Path]:
 def _databases(name: str, folder: Path, postgres: Postgres, chosen: argparse.Namespace) -> dict[str, tuple[str, Size]]:
     """``{role: (url, size)}``, made where they are not there yet."""
     sizes = {
-        "thousand": Size(1_000, 10_000),
-        "ten thousand": Size(10_000, 10_000),
-        "few events": Size(chosen.codes, 10_000),
+        "thousand": Size(1_000, _LITTLE),
+        "ten thousand": Size(_LITTLE, _LITTLE),
+        "few events": Size(chosen.codes, _LITTLE),
         "large": Size(chosen.codes, chosen.events),
     }
     made = _Made(folder / "made.txt", name, partial(_make, name, folder, postgres))
@@ -115,7 +100,10 @@ def _databases(name: str, folder: Path, postgres: Postgres, chosen: argparse.Nam
     for role, size in sizes.items():
         made.make(size, base if role in {"few events", "large"} else None)
     as_shipped(postgres)
-    return {role: (_url(name, folder, postgres, size), size) for role, size in sizes.items()}
+    urls = {role: (_url(name, folder, postgres, size), size) for role, size in sizes.items()}
+    for url, _ in urls.values():
+        migrate_only(url)  # one that was kept may be of an earlier version
+    return urls
 
 
 def _make(name: str, folder: Path, postgres: Postgres, size: Size, base: Size | None) -> None:
@@ -159,58 +147,23 @@ async def _measure(urls: dict[str, tuple[str, Size]], chosen: argparse.Namespace
     clients = {role: _client(dbs[role]) for role in ("thousand", "large")}
     try:
         sizes = {role: size for role, (_, size) in urls.items()}
+        is_postgresql = dbs["large"].dialect == "postgresql"
+        if is_postgresql:
+            await settle(dbs, sizes, _say)
         for number in range(chosen.rounds + 1):
             into = measured if number else Measured()  # the first round warms up
-            await _ingest(into, dbs, sizes)
+            await ingest(into, dbs, sizes)
             await _passes(into, dbs, sizes)
             await _answers(into, clients, sizes)
             _say(f"round {number} of {chosen.rounds}")
+        if is_postgresql:
+            await ingest_after_checkpoints(measured, dbs, sizes, chosen.rounds)
     finally:
         for client in clients.values():
             await client.aclose()
         for db in dbs.values():
             await db.close()
     return measured
-
-
-async def _ingest(measured: Measured, dbs: dict[str, Database], sizes: dict[str, Size]) -> None:
-    for _ in range(5):
-        for role in ("few events", "large"):
-            batches = [_batch(sizes[role]) for _ in range(10)]
-
-            async def store(db: Database = dbs[role], batches: list[list[Delivery]] = batches) -> None:
-                for batch in batches:
-                    assert set(await store_batch(db, batch)) == {Outcome.STORED}
-
-            await measured.take("one event", role, 1.2, store, per=10 * _BATCH)
-    for role in ("few events", "large"):
-        while await fold(dbs[role]):
-            pass
-
-
-def _batch(size: Size) -> list[Delivery]:
-    """News of codes among the newest tenth."""
-    now = datetime.now(UTC)
-    return [_delivery(_CHANCE.randrange(size.codes - size.codes // 10, size.codes), now) for _ in range(_BATCH)]
-
-
-def _delivery(code: int, now: datetime) -> Delivery:
-    event_id = str(uuid4())
-    event = Event(
-        event_id=event_id,
-        event_type="access_code.set_on_device",
-        occurred_at=now,
-        created_at=now,
-        workspace_id="workspace",
-        access_code_id=seam_id(code),
-        device_id=lock_id(code),
-        connected_account_id="account",
-        payload=f'{{"event_id":"{event_id}","more":"{240 * "x"}"}}',
-        news=(NewsKind.SET, News(now, event_id)),
-        device_state=None,
-        account_state=None,
-    )
-    return Delivery(f"msg_{event_id}", now, 500, lambda: "key:digest", event, "webhook")
 
 
 async def _passes(measured: Measured, dbs: dict[str, Database], sizes: dict[str, Size]) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import asyncpg
 
-from benchmarks.databases import Postgres, carry_out
+from benchmarks.databases import Postgres, carry_out, shipped_settings
 from benchmarks.growth_data import Size, Stage, stages_of
 from benchmarks.tracked import migrate_only
 
@@ -145,23 +145,23 @@ async def _fill_stage(connection: Any, stage: Stage, say: Say) -> None:
         progress.made(row["name"])
 
 
-async def _configure(connection: Any, settings: Mapping[str, str | None]) -> None:
-    """For the whole server; ``None`` is its default."""
+async def _configure(connection: Any, settings: Mapping[str, str]) -> None:
+    """For the whole server."""
     for name, value in settings.items():
-        change = f"SET {name} = '{value}'" if value is not None else f"RESET {name}"
-        await connection.execute(f"ALTER SYSTEM {change}")
+        await connection.execute(f"ALTER SYSTEM SET {name} = '{value}'")
     await connection.execute("SELECT pg_reload_conf()")
 
 
 def as_shipped(postgres: Postgres) -> None:
-    """Back to the server's defaults, also where a build broke off: nothing is measured before this."""
+    """Back to the settings of every other run, also where a build broke off: nothing is measured before this."""
     asyncio.run(_reset(postgres.url))
 
 
 async def _reset(url: str) -> None:
     connection = await asyncpg.connect(url)
     try:
-        await _configure(connection, dict.fromkeys(_SERVER_QUICK))
+        shipped = shipped_settings()
+        await _configure(connection, {name: shipped[name] for name in _SERVER_QUICK})
     finally:
         await connection.close()
 

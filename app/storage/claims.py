@@ -19,6 +19,7 @@ from app.storage.codes import due_by, held_in_order
 from app.storage.dialects import dialect_of
 from app.storage.driver import Statement, fetch, run, statement_of
 from app.storage.engine import Dialect
+from app.storage.event_order import newest_first
 from app.storage.inbox_sql import bind_list, one_of
 from app.storage.tables import access_codes, signals
 from app.storage.types import bound
@@ -45,7 +46,7 @@ _LEASE_MARKED = """
         revision = revision + 1,
         connected_account_id = coalesce(connected_account_id, (
             SELECT events.connected_account_id FROM events WHERE events.access_code_id = access_codes.access_code_id
-            AND events.connected_account_id IS NOT NULL ORDER BY events.id DESC LIMIT 1))
+            AND events.connected_account_id IS NOT NULL ORDER BY {newest} LIMIT 1))
     WHERE id IN (SELECT id FROM marked)
     RETURNING id, leased_until = :until"""
 _due_at, _leased_until = access_codes.c.due_at, access_codes.c.leased_until
@@ -124,7 +125,8 @@ def _take_marks(dialect: Dialect) -> Statement:
 @cache
 def _lease_marked(dialect: Dialect) -> Statement:
     held = "FOR UPDATE" if dialect == "postgresql" else ""
-    return statement_of(dialect, _LEASE_MARKED.format(named=one_of(dialect, "access_code_id", "codes"), held=held))
+    named = one_of(dialect, "access_code_id", "codes")
+    return statement_of(dialect, _LEASE_MARKED.format(named=named, held=held, newest=newest_first(dialect)))
 
 
 async def _claim_due(conn: AsyncConnection, now: datetime, until: datetime, limit: int) -> list[str]:

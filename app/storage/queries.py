@@ -8,10 +8,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, RowMapping, Select, func, select
+from sqlalchemy import ColumnElement, RowMapping, Select, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.health import Health
+from app.storage.dialects import dialect_of
+from app.storage.engine import Dialect
+from app.storage.event_order import BLOCK_BITS
 from app.storage.flags import FlagRow
 from app.storage.health import Place, load_health
 from app.storage.pages import Listing, Page, read_page, unindexed
@@ -21,6 +24,8 @@ TimeKey = tuple[datetime, str]
 """The place in a list ordered by a time and an id."""
 _EARLY = timedelta(hours=1)
 """By how much an event may seem to arrive before it occurred: clocks differ, and so does the order of commits."""
+# As in the index, so not a bound value.
+_BLOCK = events.c.id.bitwise_rshift(literal_column(str(BLOCK_BITS))).label("block")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,21 +148,27 @@ def select_alerts() -> Select[Any]:
 
 async def list_events(conn: AsyncConnection, wanted: EventFilter, *, after: int | None, limit: int) -> Page[EventRow]:
     """Events in the order of their arrival, newest first. There may be more also after a page that is not full."""
-    place = (after,) if after is not None else None
-    page = await read_page(conn, event_listing(wanted), place, limit)
-    end = page.next_after
+    listing = event_listing(wanted, dialect_of(conn))
+    place = (after >> BLOCK_BITS, after)[-len(listing.by) :] if after is not None else None
+    page = await read_page(conn, listing, place, limit)
+    end = page.next_after[-1:] if page.next_after is not None else None
     if end is not None and wanted.since is not None and await _arrived_before(conn, end[0], wanted.since - _EARLY):
         end = None  # whatever arrived earlier still cannot have occurred since
     return Page([_event_row(row) for row in page.items], end)
 
 
-def event_listing(wanted: EventFilter) -> Listing:
+def event_listing(wanted: EventFilter, dialect: Dialect) -> Listing:
+    """By id. PostgreSQL's indexes by code and by lock know the order of blocks only, so there these come first."""
     columns, query, sift = events.c, _select_events(), _event_conditions(wanted)
     if wanted.access_code_id is not None:
         query = query.where(columns.access_code_id == wanted.access_code_id)
     elif wanted.device_id is not None:
         query = query.where(columns.device_id == wanted.device_id)
-    return Listing(query, (columns.id,), sift)
+    else:
+        return Listing(query, (columns.id,), sift)
+    if dialect == "sqlite":
+        return Listing(query, (columns.id,), sift)
+    return Listing(query.add_columns(_BLOCK), (_BLOCK, columns.id), sift)
 
 
 async def _arrived_before(conn: AsyncConnection, ident: int, moment: datetime) -> bool:
@@ -222,8 +233,7 @@ def _select_events() -> Select[Any]:
 
 
 def _event_row(row: RowMapping) -> EventRow:
-    values = dict(row)
-    del values["id"]
+    values = {name: row[name] for name in row if name not in ("id", "block")}
     return EventRow(**{**values, "payload": orjson.loads(row["payload"])})
 
 

@@ -25,6 +25,7 @@ from sqlalchemy import (
 
 from app.domain.health import AccountFacet, DeviceFacet
 from app.domain.news import NewsKind
+from app.storage.event_order import newest_of
 from app.storage.types import BigId, ByteString, Json, UtcDateTime
 
 metadata = MetaData(
@@ -189,8 +190,7 @@ events = Table(
     Column("news", Text),
     Column("payload", Text, nullable=False),  # JSON, PINs cut out
     UniqueConstraint("event_id"),
-    Index("ix_events_access_code_id", "access_code_id", "id"),  # timeline
-    Index("ix_events_device_id", "device_id", "id"),  # list filter
+    *newest_of("access_code_id", "device_id"),  # timeline, list filters
     # rebuilding accounts; few events are about one
     Index("ix_events_connected_account_id", "connected_account_id", "id", **_only(ACCOUNT_NEWS)),
 )

@@ -58,10 +58,12 @@ LISTS: list[tuple[list[Listing], str, tuple[Any, ...]]] = [
     ([flag_listing(FlagFilter(is_open=True, kind="stuck"))], "ix_flags_open", AFTER),
     ([flag_listing(FlagFilter(is_open=False, device_id="d"))], "ix_flags_created_at", AFTER),
     ([replace(alert_listing("dead"), query=select(alerts))], "ix_alerts_created_at", AFTER),
-    ([event_listing(EventFilter())], "events", EVENT),
-    ([event_listing(EventFilter(access_code_id="a", device_id="d"))], "ix_events_access_code_id", EVENT),
-    ([event_listing(EventFilter(device_id="d", tracked=True))], "ix_events_device_id", EVENT),
-    ([event_listing(EventFilter(event_type="t", source="backfill", since=NOW, until=NOW))], "events", EVENT),
+    ([event_listing(EventFilter(), "sqlite")], "events", EVENT),
+    ([event_listing(EventFilter(event_type="t", source="backfill", since=NOW, until=NOW), "sqlite")], "events", EVENT),
+]
+EVENTS_OF = [
+    (EventFilter(access_code_id="a", device_id="d"), "ix_events_access_code_id"),
+    (EventFilter(device_id="d", tracked=True), "ix_events_device_id"),
 ]
 
 
@@ -100,6 +102,22 @@ async def test_pages_are_read_from_their_place_in_an_index(fresh_db: Database) -
                     assert "Sort" not in plan
                 plan = await plan_of(conn, listing.page(place, 50, place))
                 assert ("Index Cond" if fresh_db.dialect == "postgresql" else "SEARCH") in plan
+
+
+@pytest.mark.parametrize(("wanted", "index"), EVENTS_OF, ids=["of a code", "of a lock"])
+async def test_events_of_one_are_read_from_an_index(fresh_db: Database, wanted: EventFilter, index: str) -> None:
+    """On PostgreSQL from the beginning of its block; no other block is put in order than those that are shown."""
+    is_sqlite = fresh_db.dialect == "sqlite"
+    listing, place = event_listing(wanted, fresh_db.dialect), EVENT if is_sqlite else (0, *EVENT)
+    async with fresh_db.read() as conn:
+        for query in (listing.page(None, 50), listing.page(place, 50, place), listing.horizon(place)):
+            plan = await plan_of(conn, query)
+            assert (index if is_sqlite else f"{index}_block") in plan
+            assert "TEMP B-TREE" not in plan
+            assert is_sqlite or "Presorted Key: ((id >> 20))" in plan
+        plan = await plan_of(conn, listing.page(place, 50, place))
+        for sign in ["id<?"] if is_sqlite else ["((id >> 20) <= ", "((id >> 20) >= "]:
+            assert sign in plan
 
 
 async def test_the_codes_of_a_lock_are_found_by_its_index(fresh_db: Database) -> None:
