@@ -102,6 +102,14 @@ def test_the_database_is_postgresql_17_or_newer_with_a_volume_and_a_health_check
     assert "pg_isready" in db["healthcheck"]["test"]
 
 
+def test_the_database_keeps_what_it_has_committed() -> None:
+    command = COMPOSE["services"]["db"]["command"]
+    assert command[0] == "postgres"
+    names = {option.removeprefix("--").partition("=")[0] for option in command[1:]}
+    assert "max_wal_size" in names
+    assert not names & {"fsync", "synchronous_commit", "full_page_writes", "wal_level"}
+
+
 def test_the_service_waits_for_the_migration_and_that_for_the_database() -> None:
     services = COMPOSE["services"]
     assert services["app"]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}

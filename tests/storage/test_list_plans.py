@@ -111,11 +111,11 @@ async def test_events_of_one_are_read_from_an_index(fresh_db: Database, wanted: 
     listing, place = event_listing(wanted, fresh_db.dialect), EVENT if is_sqlite else (0, *EVENT)
     async with fresh_db.read() as conn:
         for query in (listing.page(None, 50), listing.page(place, 50, place), listing.horizon(place)):
-            plan = await plan_of(conn, query)
+            plan = (await plan_of(conn, query)).replace("events.id", "id")
             assert (index if is_sqlite else f"{index}_block") in plan
             assert "TEMP B-TREE" not in plan
             assert is_sqlite or "Presorted Key: ((id >> 20))" in plan
-        plan = await plan_of(conn, listing.page(place, 50, place))
+        plan = (await plan_of(conn, listing.page(place, 50, place))).replace("events.id", "id")
         for sign in ["id<?"] if is_sqlite else ["((id >> 20) <= ", "((id >> 20) >= "]:
             assert sign in plan
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 
 from app.storage import pages
 from app.storage.code_lists import CodeFilter, list_codes
@@ -136,3 +136,40 @@ async def test_who_asks_for_events_since_a_moment_is_not_led_through_all_older_o
             place, asked = page.next_after, asked + 1
     assert sorted(found) == [f"{hour:02}-{number}" for hour in (10, 11) for number in range(4)]
     assert asked == 2, "twice seven events, of forty-eight"
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        EventFilter(),
+        EventFilter(device_id="lock"),
+        EventFilter(access_code_id="code"),
+        EventFilter(access_code_id="code", device_id="lock", source="webhook"),
+        EventFilter(device_id="lock", event_type="access_code.rare"),
+    ],
+    ids=["all", "of a lock", "of a code", "of a code, sifted", "of a lock, sifted"],
+)
+async def test_events_come_newest_first_over_many_blocks_of_ids(db: Database, wanted: EventFilter) -> None:
+    """On PostgreSQL their index knows the order of blocks, and not the order inside of one."""
+    kinds = ["access_code.something", "access_code.rare"]
+    events = [
+        event(f"e{n:02}", event_type=kinds[n % 5 == 0], device_id=["lock", "other"][n % 3 == 2]) for n in range(40)
+    ]
+    for one in events:  # one after the other: so their ids have this order
+        await store_batch(db, [delivery(one)])
+    async with db.maintain() as conn:
+        # Downwards, so that none is met that is still in its old place: four or five in each block of a million.
+        await conn.execute(text("UPDATE events SET id = -id"))
+        await conn.execute(text("UPDATE events SET id = id * -230000"))
+    found, place, asked = list[str](), None, 0
+    async with db.read() as conn:
+        while asked == 0 or place is not None:
+            page = await list_events(conn, wanted, after=place[0] if place else None, limit=4)
+            found += [one.event_id for one in page.items]
+            place, asked = page.next_after, asked + 1
+    is_wanted = [
+        one.event_id
+        for one in events
+        if wanted.device_id in (None, one.device_id) and wanted.event_type in (None, one.event_type)
+    ]
+    assert found == is_wanted[::-1]
