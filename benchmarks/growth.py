@@ -37,7 +37,7 @@ from benchmarks.__main__ import machine
 from benchmarks.databases import Postgres, postgres_in_kept
 from benchmarks.growth_data import Size, code_id, lock_id, seam_id, verified_codes
 from benchmarks.growth_filling import as_shipped, make_postgres, make_sqlite
-from benchmarks.growth_ingest import Measured, ingest, ingest_after_checkpoints, settle
+from benchmarks.growth_ingest import Measured, ingest, ingest_after_checkpoint, settle
 from benchmarks.tracked import migrate_only
 from tests.api.worlds import Clock, client_of, make_services
 
@@ -157,7 +157,7 @@ async def _measure(urls: dict[str, tuple[str, Size]], chosen: argparse.Namespace
             await _answers(into, clients, sizes)
             _say(f"round {number} of {chosen.rounds}")
         if is_postgresql:
-            await ingest_after_checkpoints(measured, dbs, sizes, chosen.rounds)
+            await ingest_after_checkpoint(measured, dbs, sizes, chosen.rounds)
     finally:
         for client in clients.values():
             await client.aclose()
