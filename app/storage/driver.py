@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -26,6 +26,7 @@ class Statement:
     names: tuple[str, ...]
 
 
+Result = TypeVar("Result")
 Row = tuple[Any, ...]
 Step = tuple[Statement, Mapping[str, Any] | list[Row]]
 """A statement and its parameters. With a list it runs once for each row, whose values stand in the order of its own."""
@@ -51,12 +52,10 @@ async def fetch(connection: AsyncConnection, *steps: Step) -> list[Sequence[Any]
     """
     if not steps:
         return []
+    if connection.dialect.name == "sqlite":
+        return await in_thread(connection, lambda sqlite: fetch_here(sqlite, steps))
     proxied = await connection.get_raw_connection()
     driver: Any = proxied.driver_connection
-    if connection.dialect.name == "sqlite":
-        # Its one way into its own thread with more than a statement.
-        answer: list[Sequence[Any]] = await driver._execute(_run_here, driver._conn, steps)  # noqa: SLF001
-        return answer
     adapted: Any = proxied.dbapi_connection
     if adapted._transaction is None:  # noqa: SLF001
         # SQLAlchemy would begin with its own first statement only.
@@ -70,7 +69,28 @@ async def fetch(connection: AsyncConnection, *steps: Step) -> list[Sequence[Any]
     return rows
 
 
-def _run_here(connection: sqlite3.Connection, steps: Sequence[Step]) -> list[Sequence[Any]]:
+async def in_thread(connection: AsyncConnection, work: Callable[[sqlite3.Connection], Result]) -> Result:
+    """SQLite: one trip to the thread of this connection, with all of the work."""
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    # Its one way into its own thread with more than a statement.
+    answer: Result = await driver._execute(work, driver._conn)  # noqa: SLF001
+    return answer
+
+
+def write_here(work: Callable[[sqlite3.Connection], Result], connection: sqlite3.Connection) -> Result:
+    """The work as one transaction, for those who are in the connection's thread."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        result = work(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.rollback()  # a commit that failed may have left the transaction open
+        raise
+    return result
+
+
+def fetch_here(connection: sqlite3.Connection, steps: Sequence[Step]) -> list[Sequence[Any]]:
+    """``fetch`` for those who are in the connection's thread."""
     rows: list[Sequence[Any]] = []
     for statement, values in steps:
         if isinstance(values, list):

@@ -6,15 +6,18 @@ error. Every error of a driver leaves them as a ``StorageError`` (see ``app.stor
 
 from __future__ import annotations
 
+import sqlite3
 from asyncio import CancelledError
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any, Literal
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.storage.driver import Result, in_thread, write_here
 from app.storage.errors import DatabaseUrlInvalid, RefusedByDatabase, StorageError
 from app.storage.failures import TRANSLATED, storage_error
 from app.storage.limits import Limits
@@ -72,6 +75,12 @@ class Database:
         where nothing is far away, this is ``write()``. For statements through ``app.storage.driver`` that may each stay
         although the next one fails. Raises ``StorageError``."""
         return self.write() if self.dialect == "sqlite" else _transaction(self._each, self.tell_changed)
+
+    async def write_here(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        """SQLite: one ``write()`` in a single trip to the connection's thread, where ``work`` runs inside of it.
+        It may raise the driver's errors. Raises ``StorageError``."""
+        async with _connection(self._writers) as connection:
+            return await in_thread(connection, partial(write_here, work))
 
     def maintain(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A ``write()`` without the time limits of a request and without foreign keys on SQLite: for migrations."""
@@ -135,14 +144,21 @@ def _parse(url: str) -> URL:
 
 @asynccontextmanager
 async def _transaction(engine: AsyncEngine, tell_changed: OnChanged | None = None) -> AsyncIterator[AsyncConnection]:
+    async with _connection(engine) as connection:
+        transaction = await connection.begin()
+        yield connection
+        await transaction.commit()
+        if tell_changed is not None and (changed := connection.info.pop(CHANGED, None)):
+            tell_changed(changed)
+
+
+@asynccontextmanager
+async def _connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """One of the pool, with no transaction begun."""
     try:
         async with engine.connect() as connection:
             try:
-                transaction = await connection.begin()
                 yield connection
-                await transaction.commit()
-                if tell_changed is not None and (changed := connection.info.pop(CHANGED, None)):
-                    tell_changed(changed)
             except (TimeoutError, CancelledError) as error:
                 # The server may be gone: it would not answer a ROLLBACK either.
                 await connection.invalidate(error)

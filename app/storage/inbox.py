@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.events import Event, Unreadable, is_probe
-from app.storage.driver import Step, run
-from app.storage.engine import Database, Dialect
+from app.domain.events import Unreadable, is_probe
+from app.storage.driver import Step, in_thread, run
+from app.storage.engine import Database
 from app.storage.errors import RefusedByDatabase, StorageConflict
-from app.storage.inbox_marks import mark_codes_of, note_arrivals, note_brought, quiet_since
+from app.storage.inbox_marks import mark_codes_of, merge_places, note_arrivals, note_brought, quiet_since
 from app.storage.inbox_rows import (
     REFUSED_BY_DATABASE,
     Batch,
@@ -24,16 +23,13 @@ from app.storage.inbox_rows import (
     Entry,
     Places,
     Source,
-    account_rows,
-    device_rows,
     living_codes,
-    places_of,
-    signal_rows,
     sort_out,
 )
-from app.storage.inbox_sql import arrive, bind_list, find_known, statements
+from app.storage.inbox_sql import arrive, statements
+from app.storage.inbox_sqlite import Keeping, Times
 from app.storage.intake import Comparison, note_compared
-from app.storage.mentions import mention_all
+from app.storage.mentions import mention_steps
 
 __all__ = ["REFUSED_BY_DATABASE", "Comparison", "Delivery", "Outcome", "Source", "store_batch"]
 
@@ -57,21 +53,6 @@ class _Beside:
 
 
 _NOTHING = _Beside()
-
-
-@dataclass(frozen=True, slots=True)
-class _Times:
-    """When the last delivery of a batch was received, and the last that is a sign of life of the webhook at Seam."""
-
-    received_at: datetime | None
-    delivered_at: datetime | None
-
-    @classmethod
-    def of(cls, deliveries: Sequence[Delivery]) -> _Times:
-        return cls(
-            max((each.received_at for each in deliveries), default=None),
-            max((each.received_at for each in deliveries if _is_of_seam(each)), default=None),
-        )
 
 
 async def store_batch(
@@ -119,17 +100,31 @@ async def _store_repeatedly(db: Database, deliveries: Sequence[Delivery], beside
 
 async def _store(db: Database, deliveries: Sequence[Delivery], beside: _Beside = _NOTHING) -> list[Outcome]:
     batch = sort_out(deliveries)
-    times = _Times.of(deliveries)
-    if db.dialect == "postgresql":
-        await _store_places(db, batch, times)
-    # Nearly all batches are one statement on PostgreSQL, which needs no transaction around it.
+    times = _times_of(deliveries)
+    new = await (_keep if db.dialect == "sqlite" else _send)(db, batch, times, beside)
+    return _outcomes(batch, new)
+
+
+async def _keep(db: Database, batch: Batch, times: Times, beside: _Beside) -> set[str]:
+    """SQLite. Returns the ids of the events that were not there yet."""
+    keeping = Keeping(batch, times, track_all=beside.track_all)
+    if beside.comparison is None:
+        return await db.write_here(keeping)
+    async with db.write() as connection:
+        new = await in_thread(connection, keeping)
+        await note_compared(connection, beside.comparison, [batch.entries[each].event.created_at for each in new])
+    return new
+
+
+async def _send(db: Database, batch: Batch, times: Times, beside: _Beside) -> set[str]:
+    """PostgreSQL. Returns the ids of the events that were not there yet."""
+    await _store_places(db, batch, times)
+    # Nearly all batches are one statement, which needs no transaction around it.
     by_webhooks = all(entry.source == "webhook" for entry in batch.entries.values())
     async with db.write_each() if by_webhooks and beside == _NOTHING else db.write() as connection:
-        new, is_quiet, steps = await _arrive(connection, db.dialect, batch, times)
+        new, is_quiet = await _arrive(connection, batch, times)
         events = [entry.event for entry in new]
-        if db.dialect == "sqlite" and times.received_at is not None:
-            steps += [step for steps in _merge_places(db.dialect, events) for step in steps]
-            steps += await mark_codes_of(connection, db.dialect, places_of(events), times.received_at)
+        steps: list[Step] = []
         if batch.unreadable:
             steps.append(statements(db.dialect).keep_unreadable.of(list(batch.unreadable.values())))
         steps += note_arrivals(
@@ -138,12 +133,15 @@ async def _store(db: Database, deliveries: Sequence[Delivery], beside: _Beside =
             backfilled=sum(entry.source == "backfill" for entry in new),
         )
         steps += note_brought(db.dialect, _brought_again(batch, {event.event_id for event in events}))
+        if beside.track_all and times.received_at is not None:
+            steps += mention_steps(db.dialect, living_codes(events), times.received_at)
         await run(connection, *steps)
-        await _write_beside(connection, db.dialect, beside, times, events)
-    return _outcomes(batch, {event.event_id for event in events})
+        if beside.comparison is not None:
+            await note_compared(connection, beside.comparison, [event.created_at for event in events])
+    return {event.event_id for event in events}
 
 
-async def _store_places(db: Database, batch: Batch, times: _Times) -> None:
+async def _store_places(db: Database, batch: Batch, times: Times) -> None:
     """What events tell of locks and accounts is merged before the events are stored. Should that not come about, they
     are delivered again, and to merge them twice changes nothing. In one transaction with the events, the signals of a
     place's codes could not all be locked in one order."""
@@ -151,21 +149,15 @@ async def _store_places(db: Database, batch: Batch, times: _Times) -> None:
     if not events or times.received_at is None:
         return
     async with db.write() as connection:
-        told = [await run(connection, *steps) for steps in _merge_places(db.dialect, events)]
+        told = [await run(connection, *steps) for steps in merge_places(db.dialect, events)]
         await run(connection, *await mark_codes_of(connection, db.dialect, Places(*told), times.received_at))
 
 
-async def _write_beside(
-    connection: AsyncConnection,
-    dialect: Dialect,
-    beside: _Beside,
-    times: _Times,
-    events: Sequence[Event],
-) -> None:
-    if beside.track_all and times.received_at is not None:
-        await mention_all(connection, dialect, living_codes(events), times.received_at)
-    if beside.comparison is not None:
-        await note_compared(connection, beside.comparison, [event.created_at for event in events])
+def _times_of(deliveries: Sequence[Delivery]) -> Times:
+    return Times(
+        max((each.received_at for each in deliveries), default=None),
+        max((each.received_at for each in deliveries if _is_of_seam(each)), default=None),
+    )
 
 
 def _is_of_seam(delivery: Delivery) -> bool:
@@ -173,38 +165,15 @@ def _is_of_seam(delivery: Delivery) -> bool:
     return delivery.source == "webhook" and not is_probe(delivery.reading)
 
 
-async def _arrive(
-    connection: AsyncConnection, dialect: Dialect, batch: Batch, times: _Times
-) -> tuple[list[Entry], bool, list[Step]]:
-    """The entries whose events were not there yet, whether it may be time to note that something arrived, and what is
-    left to do so that the events are there, with their signals merged and marked.
-
-    PostgreSQL has done it by then: there another writer may be inserting the same, and only the insert itself can tell.
-    """
-    known = statements(dialect)
+async def _arrive(connection: AsyncConnection, batch: Batch, times: Times) -> tuple[list[Entry], bool]:
+    """PostgreSQL: have the events stored, and their signals merged and marked. Returns the entries whose events were
+    not there yet, which only the insert itself can tell, as another writer may be inserting the same; and whether it
+    may be time to note that something arrived."""
     if not batch.entries or times.received_at is None:
-        return [], True, []
-    if dialect == "postgresql":
-        rows = [entry.row + entry.told for entry in batch.entries.values()]
-        arrived = await run(connection, arrive(rows, times.received_at, quiet_since(times.delivered_at)))
-        return [batch.entries[event_id] for event_id in arrived if event_id is not None], None in arrived, []
-    there = await _known(connection, dialect, list(batch.entries))
-    new = [entry for event_id, entry in batch.entries.items() if event_id not in there]
-    steps = [known.insert_events.of([entry.row for entry in new])] if new else []
-    signals = signal_rows(new, times.received_at)
-    return new, True, [*steps, known.merge_signals.of(signals)] if signals else steps
-
-
-async def _known(connection: AsyncConnection, dialect: Dialect, event_ids: Sequence[str]) -> set[str]:
-    """Those of the events that are stored. Exact on SQLite, which has one writer at a time."""
-    return set(await run(connection, (find_known(dialect), {"ids": bind_list(dialect, event_ids)})))
-
-
-def _merge_places(dialect: Dialect, events: Sequence[Event]) -> tuple[list[Step], list[Step]]:
-    """What merges the news of locks, and that of accounts."""
-    known = statements(dialect)
-    locks, owners = device_rows(events), account_rows(events)
-    return [known.merge_devices.of(locks)] if locks else [], [known.merge_accounts.of(owners)] if owners else []
+        return [], True
+    rows = [entry.row + entry.told for entry in batch.entries.values()]
+    arrived = await run(connection, arrive(rows, times.received_at, quiet_since(times.delivered_at)))
+    return [batch.entries[event_id] for event_id in arrived if event_id is not None], None in arrived
 
 
 def _brought_again(batch: Batch, new: set[str]) -> list[str]:

@@ -11,14 +11,13 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.storage.driver import Statement, Step, statement_of
+from app.domain.events import Event
+from app.storage.driver import Statement, Step, run, statement_of
 from app.storage.engine import Dialect
-from app.storage.inbox_rows import Places
-from app.storage.inbox_sql import bind_list, one_of
-from app.storage.tables import devices
+from app.storage.inbox_rows import Places, account_rows, device_rows
+from app.storage.inbox_sql import bind_list, one_of, statements
 from app.storage.types import bound
 
 # One text for each combination: what is not asked for must not be planned for.
@@ -49,17 +48,42 @@ _NOTE_DELIVERY = """
 _EXACT_TO = timedelta(seconds=1)
 
 
+def merge_places(dialect: Dialect, events: Sequence[Event]) -> tuple[list[Step], list[Step]]:
+    """What merges the news of locks, and that of accounts."""
+    known = statements(dialect)
+    locks, owners = device_rows(events), account_rows(events)
+    return [known.merge_devices.of(locks)] if locks else [], [known.merge_accounts.of(owners)] if owners else []
+
+
 async def mark_codes_of(connection: AsyncConnection, dialect: Dialect, places: Places, now: datetime) -> list[Step]:
     """Have the tracked codes of these locks and accounts looked at, unless they are terminal."""
     if not (places.devices or places.accounts):
         return []
-    locks = {*places.devices, *await _devices_of(connection, places.accounts)}
+    of_accounts = await run(connection, find_locks(dialect, places.accounts)) if places.accounts else ()
+    return mark_codes(dialect, Places(sorted({*places.devices, *of_accounts}), places.accounts), now)
+
+
+def find_locks(dialect: Dialect, accounts: Sequence[str]) -> Step:
+    """Locks of these accounts, for codes that were never told their account. Joined with the codes in one statement,
+    PostgreSQL would expect so many that it reads the whole table."""
+    return _locks_of(dialect), {"accounts": bind_list(dialect, accounts)}
+
+
+@cache
+def _locks_of(dialect: Dialect) -> Statement:
+    theirs = one_of(dialect, "connected_account_id", "accounts")
+    return statement_of(dialect, f"SELECT device_id FROM devices WHERE {theirs}")  # noqa: S608 - our own names
+
+
+def mark_codes(dialect: Dialect, places: Places, now: datetime) -> list[Step]:
+    """``mark_codes_of`` for those who know the locks of the accounts."""
     values: dict[str, Any] = {"now": bound(dialect, now)}
-    if locks:
-        values["devices"] = bind_list(dialect, sorted(locks))
+    if places.devices:
+        values["devices"] = bind_list(dialect, places.devices)
     if places.accounts:
         values["accounts"] = bind_list(dialect, places.accounts)
-    return [(each, values) for each in mark_statements(dialect, devices=bool(locks), accounts=bool(places.accounts))]
+    asked = mark_statements(dialect, devices=bool(places.devices), accounts=bool(places.accounts))
+    return [(each, values) for each in asked]
 
 
 def quiet_since(delivered_at: datetime | None) -> datetime | None:
@@ -91,15 +115,6 @@ def _brought(dialect: Dialect) -> Statement:
     late = one_of(dialect, "event_id", "ids")
     text = f"UPDATE events SET source = 'webhook' WHERE {late} AND source = 'backfill'"  # noqa: S608 - no values
     return statement_of(dialect, text)
-
-
-async def _devices_of(connection: AsyncConnection, accounts: Sequence[str]) -> Sequence[str]:
-    """Locks of these accounts, for codes that were never told their account. Joined with the codes in one statement,
-    PostgreSQL would expect so many that it reads the whole table."""
-    if not accounts:
-        return ()
-    found = await connection.execute(select(devices.c.device_id).where(devices.c.connected_account_id.in_(accounts)))
-    return found.scalars().all()
 
 
 @cache

@@ -10,17 +10,18 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 
-from sqlalchemy import TextClause, bindparam, delete, exists, literal, select, text, update
+from sqlalchemy import delete, exists, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.codes import Snapshot
 from app.storage.binding import BACKUP, MENTIONED, adopt, hold_news
 from app.storage.codes import CodeRow, change_code, to_row
 from app.storage.dialects import insert_into
+from app.storage.driver import Statement, Step, statement_of
 from app.storage.engine import Dialect
 from app.storage.inbox_sql import bind_rows, rows_of
 from app.storage.tables import access_codes, mentions, signals
-from app.storage.types import UtcDateTime
+from app.storage.types import UtcDateTime, bound
 
 READ_AFTER = timedelta(seconds=5)
 """News of a code may overtake the answer to our own create call: by then its row is bound."""
@@ -33,19 +34,19 @@ _MENTION = """
     ON CONFLICT (access_code_id) DO NOTHING"""
 
 
-async def mention_all(conn: AsyncConnection, dialect: Dialect, access_code_ids: Iterable[str], now: datetime) -> None:
+def mention_steps(dialect: Dialect, access_code_ids: Iterable[str], now: datetime) -> list[Step]:
     """Note those of these codes that have no row. One statement, whatever their number."""
     rows = [(ident,) for ident in sorted(set(access_code_ids))]
-    if rows:
-        values = {"due_at": now + READ_AFTER, **bind_rows(dialect, rows, width=1)}
-        await conn.execute(mention_statement(dialect), values)
+    if not rows:
+        return []
+    return [(_mention(dialect), {"due_at": bound(dialect, now + READ_AFTER), **bind_rows(dialect, rows, width=1)})]
 
 
 @cache
-def mention_statement(dialect: Dialect) -> TextClause:
+def _mention(dialect: Dialect) -> Statement:
     time = "bigint" if dialect == "sqlite" else "timestamptz"
     statement = _MENTION.format(rows=rows_of(dialect, mentions, ("access_code_id",)), time=time)
-    return text(statement).bindparams(bindparam("due_at", type_=UtcDateTime))
+    return statement_of(dialect, statement)
 
 
 async def mention(conn: AsyncConnection, access_code_ids: Sequence[str], now: datetime) -> None:

@@ -40,7 +40,8 @@ class Engines(TypedDict):
 def sqlite_engines(url: URL, limits: Limits) -> tuple[Path, Engines]:
     """The file and its engines. Raises ``DatabaseUrlInvalid`` if the file cannot be written."""
     path = _writable_file(url)
-    options = {"max_overflow": 0, "pool_timeout": limits.queue}
+    # Everybody ends the transaction that they began: a rollback to be sure would be one more trip to the thread.
+    options = {"max_overflow": 0, "pool_timeout": limits.queue, "pool_reset_on_return": None}
     return path, Engines(
         # Deferred transactions that turn into writers fail at once under concurrency, whatever the busy time-out.
         writers=_engine(path, limits, "BEGIN IMMEDIATE", _WRITER, pool_size=1, **options),

@@ -19,12 +19,10 @@ from app.storage import inbox
 from app.storage.audit import record
 from app.storage.binding import adopt, bind, bind_found, held_codes
 from app.storage.codes import CodeRow, ask_end, refuse, untrack
-from app.storage.driver import Step, run
 from app.storage.engine import Database, open_database
 from app.storage.flags import open_flag
 from app.storage.health import save_device_read
-from app.storage.inbox import Outcome, store_batch
-from app.storage.inbox_marks import count_backfilled
+from app.storage.inbox import Comparison, Outcome, store_batch
 from app.storage.tables import access_codes, alerts, audit_log, devices, flags, signals, transitions
 from tests.storage.arrivals import NOW, after, code_news, deliveries, delivery, device_news
 from tests.storage.made import PIN, POLICY, bound, case_of, request, rows_of, snapshot
@@ -144,16 +142,15 @@ async def test_a_binding_that_waits_for_open_news_sees_it(
     await _heard_of(db, was_heard_of)
     is_marked, may_commit = asyncio.Event(), asyncio.Event()
 
-    async def held_up(conn: AsyncConnection, *steps: Step) -> list[Any]:
-        answer = await run(conn, *steps)
-        if any(statement is count_backfilled(db.dialect) for statement, _ in steps):
-            is_marked.set()
-            await may_commit.wait()
-        return answer
+    async def held_up(*_: object) -> None:
+        is_marked.set()
+        await may_commit.wait()
 
-    monkeypatch.setattr(inbox, "run", held_up)
-    # By the backfill: what webhooks bring is one statement on PostgreSQL.
-    arriving = asyncio.create_task(store_batch(other, [delivery(NEWS, received_at=after(1), source="backfill")]))
+    # By the backfill, which alone writes something after the marks before it commits.
+    monkeypatch.setattr(inbox, "note_compared", held_up)
+    nothing = Comparison(proves=None, losses=None, newest=None)
+    found = delivery(NEWS, received_at=after(1), source="backfill")
+    arriving = asyncio.create_task(store_batch(other, [found], nothing))
     await is_marked.wait()
     binding = asyncio.create_task(_commit(db, bring))
     await until_waiting(db)
