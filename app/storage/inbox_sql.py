@@ -2,8 +2,8 @@
 
 The rows of a batch travel as one array for each column on PostgreSQL, and those of events, of which there are most, as
 one text for each: asyncpg looks at every value of an array three times, which costs more than all the rest. SQLite,
-which is in our own process, runs a statement once for each: taking them out of one JSON text costs it several times as
-much. Where a set is needed, it gets them as JSON all the same.
+which is in our own process, gets them as values of a statement with many rows (``app.storage.driver``): taking them out
+of one JSON text costs it several times as much. Where a set is needed, it gets them as JSON all the same.
 """
 
 from __future__ import annotations

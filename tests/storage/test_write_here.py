@@ -10,11 +10,13 @@ from typing import Any
 
 import aiosqlite
 import pytest
+from sqlalchemy import select
 
 from app.storage.engine import Database, open_database
 from app.storage.errors import RefusedByDatabase, StorageUnavailable
-from app.storage.inbox import store_batch
+from app.storage.inbox import Outcome, store_batch
 from app.storage.limits import Limits
+from app.storage.tables import events, signals
 from tests.storage.arrivals import code_news, deliveries, device_news
 from tests.storage.counting import add_one, count
 
@@ -99,6 +101,17 @@ async def test_one_that_is_cancelled_half_way_harms_nobody(db: Database) -> None
         await task
     await add_one(db)
     assert await count(db) in (1, 2)
+
+
+@pytest.mark.parametrize("size", [1, 3, 63, 64, 65, 127, 300])
+async def test_a_batch_of_any_size_is_stored_whole(db: Database, size: int) -> None:
+    names = [f"e{number}" for number in range(size)]
+    batch = deliveries(*(code_news(name, access_code_id=f"of_{name}") for name in names))
+    assert await store_batch(db, batch) == [Outcome.STORED] * size
+    assert await store_batch(db, batch) == [Outcome.DUPLICATE] * size
+    async with db.read() as connection:
+        assert set((await connection.execute(select(events.c.event_id))).scalars()) == set(names)
+        assert set((await connection.execute(select(signals.c.access_code_id))).scalars()) == {f"of_{n}" for n in names}
 
 
 async def test_a_batch_takes_one_trip_to_the_thread(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
