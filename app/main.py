@@ -59,6 +59,8 @@ _SENDING_FOR = timedelta(seconds=120)
 _UNSENT_FOR = timedelta(minutes=5)
 """An alert that waits for longer is worth a word."""
 
+_ALLOCATIONS_BETWEEN_COLLECTIONS = 20_000
+
 # SQLite has one writer. On PostgreSQL, more than two in flight would only be smaller.
 _COMMITS_IN_FLIGHT: dict[Dialect, int] = {"sqlite": 1, "postgresql": 2}
 
@@ -80,9 +82,11 @@ async def serve(settings: Settings, clock: Clock, *, background: bool) -> None:
         _announce(settings, listener, db, background)
         await service.start(background=background)
         stack.push_async_callback(service.stop)
-        # What was made for the start stays: looking through it again and again costs pauses of many milliseconds.
+        # What was made for the start stays: looking through it again and again costs pauses of many milliseconds. And a
+        # batch of deliveries, which lives for a moment, is no reason to look for garbage.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(_ALLOCATIONS_BETWEEN_COLLECTIONS)
         await serve_http(service.app, listener, stop, protocol=service.protocol, on_end=service.waiting.close)
     log.info("stopped")
 

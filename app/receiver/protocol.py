@@ -18,6 +18,7 @@ from app.receiver.answers import KEPT, Answer
 from app.receiver.endpoint import PATHS, WebhookEndpoint
 
 _KEPT_LINE = b"HTTP/1.1 204 No Content\r\n"
+_CLOSING = (b"connection", b"close")
 
 
 class WebhookProtocol(HttpToolsProtocol):
@@ -58,12 +59,14 @@ class WebhookProtocol(HttpToolsProtocol):
     def _reply(self, cycle: RequestResponseCycle, answer: Answer) -> None:
         if cycle.disconnected:
             return
-        if answer is not KEPT or not cycle.keep_alive or self.flow.write_paused:
+        if answer is not KEPT or self.flow.write_paused:
             super()._start_asgi_task(cycle, cast(Any, answer))
             return
-        headers = [b"%b: %b\r\n" % each for each in cycle.default_headers]
-        self.transport.write(b"".join((_KEPT_LINE, *headers, b"\r\n")))
+        headers = cycle.default_headers if cycle.keep_alive else [*cycle.default_headers, _CLOSING]
+        self.transport.write(b"".join((_KEPT_LINE, *[b"%b: %b\r\n" % each for each in headers], b"\r\n")))
         cycle.response_started = cycle.response_complete = True
+        if not cycle.keep_alive:
+            self.transport.close()
         cycle.on_response()
 
 

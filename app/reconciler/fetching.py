@@ -18,6 +18,7 @@ from app.domain.times import read_time
 from app.seam.gateway import Gateway
 from app.seam.values import Answer
 from app.seam.values import Event as SeamsEvent
+from app.storage.codec import PAYLOADS
 from app.storage.engine import Database
 from app.storage.inbox import Comparison, Delivery, Outcome, store_batch
 from app.storage.intake import load_intake
@@ -129,7 +130,9 @@ class Fetcher:
             digest = partial(self._fingerprinter.digest, body)
             named = event.get("event_id")
             known_by = f"backfill:{named if isinstance(named, str) else digest()}"
-            reading = read_event(body, delivery_id=known_by, received_at=now, fingerprinter=self._fingerprinter)
+            reading = read_event(
+                body, delivery_id=known_by, received_at=now, fingerprinter=self._fingerprinter, fast=PAYLOADS
+            )
             deliveries.append(Delivery(known_by, now, len(body), digest, reading, "backfill"))
         return deliveries
 
