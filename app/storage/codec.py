@@ -7,6 +7,7 @@ database's own maximum over such text (in byte order) is the same maximum that `
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,14 +17,33 @@ from app.domain.events import FastJson
 from app.domain.health import State
 from app.domain.news import Issue, IssueSource, News
 
-_SEPARATOR = "\x1f"
+SEPARATOR = "\x1f"
+_WIDTH, _SECONDS = len("2026-08-01T12:00:00.000000+00:00"), len("2026-08-01T12:00:00")
 _Rest = dict[str, Any]
 
 
-def encode_news(news: News, rest: _Rest | None = None) -> str:
-    """``rest`` is ``news_to_json(news)``, for those who have it. Raises ``ValueError`` for a naive time or a control
-    character in the event id (neither could be ordered), and for text that is not Unicode."""
-    return _join(news.occurred_at, news.event_id, news_to_json(news) if rest is None else rest)
+def encode_news(news: News) -> str:
+    """Raises ``ValueError`` for a naive time or a control character in the event id (neither could be ordered), and for
+    text that is not Unicode."""
+    return _join(news.occurred_at, news.event_id, news_to_json(news))
+
+
+def join_news(occurred_at: datetime, event_id: str, rest: str) -> str:
+    """``encode_news`` for those who know that time and id can be ordered, and have the JSON of the rest."""
+    return f"{spell_times([occurred_at])[0]}{SEPARATOR}{event_id}{SEPARATOR}{rest}"
+
+
+def spell_times(moments: Sequence[datetime]) -> list[str]:
+    """Times in UTC as text of a fixed width. Several times as fast as each by its ``isoformat``."""
+    if not moments:
+        return []
+    texts = orjson.dumps(moments).decode()[2:-2].split('","')
+    return [text if len(text) == _WIDTH else f"{text[:_SECONDS]}.000000+00:00" for text in texts]
+
+
+def is_plain(text: str) -> bool:
+    """Whether it is ASCII without quotes, backslashes and control characters: JSON has nothing to escape in it."""
+    return text.isascii() and len(orjson.dumps(text)) == len(text) + 2
 
 
 def decode_news(text: str) -> News:
@@ -67,7 +87,7 @@ def news_from_json(rest: _Rest, occurred_at: datetime, event_id: str) -> News:
     )
 
 
-def to_json(value: _Rest) -> str:
+def to_json(value: _Rest | str) -> str:
     """The same text for equal values. Raises ``ValueError`` for text that is not Unicode (a lone surrogate)."""
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
@@ -112,10 +132,9 @@ def _join(occurred_at: datetime, event_id: str, rest: _Rest) -> str:
         raise ValueError("a time without a zone cannot be stored")
     if not event_id.isprintable() and min(event_id) < " ":
         raise ValueError("an event id with a control character cannot be ordered")
-    moment = occurred_at.astimezone(UTC).isoformat(timespec="microseconds")
-    return f"{moment}{_SEPARATOR}{event_id}{_SEPARATOR}{to_json(rest)}"
+    return join_news(occurred_at.astimezone(UTC), event_id, to_json(rest))
 
 
 def _split(text: str) -> tuple[datetime, str, _Rest]:
-    moment, event_id, rest = text.split(_SEPARATOR, 2)
+    moment, event_id, rest = text.split(SEPARATOR, 2)
     return datetime.fromisoformat(moment), event_id, orjson.loads(rest)

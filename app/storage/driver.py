@@ -15,6 +15,7 @@ from functools import cache
 from itertools import chain
 from typing import Any, Literal, TypeVar
 
+from sqlalchemy import PoolProxiedConnection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 # Rows that one run of a statement inserts, on SQLite. There are a few sizes, as each has a text that is prepared once.
@@ -60,7 +61,7 @@ async def fetch(connection: AsyncConnection, *steps: Step) -> list[Sequence[Any]
         return []
     if connection.dialect.name == "sqlite":
         return await in_thread(connection, lambda sqlite: fetch_here(sqlite, steps))
-    proxied = await connection.get_raw_connection()
+    proxied = await _raw(connection)
     driver: Any = proxied.driver_connection
     adapted: Any = proxied.dbapi_connection
     if adapted._transaction is None:  # noqa: SLF001
@@ -77,10 +78,18 @@ async def fetch(connection: AsyncConnection, *steps: Step) -> list[Sequence[Any]
 
 async def in_thread(connection: AsyncConnection, work: Callable[[sqlite3.Connection], Result]) -> Result:
     """SQLite: one trip to the thread of this connection, with all of the work."""
-    driver: Any = (await connection.get_raw_connection()).driver_connection
+    driver: Any = (await _raw(connection)).driver_connection
     # Its one way into its own thread with more than a statement.
     answer: Result = await driver._execute(work, driver._conn)  # noqa: SLF001
     return answer
+
+
+async def _raw(connection: AsyncConnection) -> PoolProxiedConnection:
+    """As SQLAlchemy's own way, but without the detour over a greenlet, which only a new connection needs."""
+    known = connection.sync_connection
+    if known is None or known.closed or known.invalidated:
+        return await connection.get_raw_connection()
+    return known.connection
 
 
 def write_here(work: Callable[[sqlite3.Connection], Result], connection: sqlite3.Connection) -> Result:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import sqlite3
 from asyncio import CancelledError
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -21,7 +21,7 @@ from app.storage.driver import Result, in_thread, write_here
 from app.storage.errors import DatabaseUrlInvalid, RefusedByDatabase, StorageError
 from app.storage.failures import TRANSLATED, storage_error
 from app.storage.limits import Limits
-from app.storage.postgresql import postgresql_engines, way_aside
+from app.storage.postgresql import is_dead, postgresql_engines, way_aside
 from app.storage.sqlite import sqlite_engines
 
 Dialect = Literal["sqlite", "postgresql"]
@@ -30,6 +30,7 @@ _POSTGRESQL = ("postgresql", "postgres", "postgresql+asyncpg")
 _SQLITE = ("sqlite", "sqlite+aiosqlite")
 _FORMS = "must look like sqlite:///data/latchwatch.db or postgresql://user:password@host/database"
 _LIMITS = Limits()
+_MOST_KEPT = 2  # as many as batches of the inbox are written at a time; the others of the pool are for everybody
 
 CHANGED = "changed_codes"
 """Where a connection notes the codes that its transaction changed, see ``app.storage.notices``."""
@@ -54,6 +55,7 @@ class Database:
         self.place = place
         self._writers = writers
         self._each = writers.execution_options(isolation_level="AUTOCOMMIT")
+        self._kept: list[AsyncConnection] = []
         self._readers = readers
         self._maintenance = maintenance
         self._aside = aside
@@ -74,7 +76,7 @@ class Database:
         """Each statement is a transaction of its own on PostgreSQL, which saves the round trips around it. On SQLite,
         where nothing is far away, this is ``write()``. For statements through ``app.storage.driver`` that may each stay
         although the next one fails. Raises ``StorageError``."""
-        return self.write() if self.dialect == "sqlite" else _transaction(self._each, self.tell_changed)
+        return self.write() if self.dialect == "sqlite" else self._write_each()
 
     async def write_here(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         """SQLite: one ``write()`` in a single trip to the connection's thread, where ``work`` runs inside of it.
@@ -110,7 +112,33 @@ class Database:
                 f"{self.place} cannot be used ({error}); start the database there, or correct the setting"
             ) from error
 
+    @asynccontextmanager
+    async def _write_each(self) -> AsyncIterator[AsyncConnection]:
+        """Who comes next takes the connection over: the way out of the pool and back costs as much as storing a few
+        events. After an error it goes back there, and what is wrong with it is seen."""
+        try:
+            async with AsyncExitStack() as closing:
+                connection = await self._take_kept()
+                closing.push_async_exit(connection)
+                async with _invalidating(connection):
+                    yield connection
+                if len(self._kept) < _MOST_KEPT:
+                    self._kept.append(connection)
+                    closing.pop_all()
+        except TRANSLATED as error:
+            _raise_translated(error)
+
+    async def _take_kept(self) -> AsyncConnection:
+        while self._kept:
+            connection = self._kept.pop()
+            if not is_dead(connection):
+                return connection
+            await connection.close()
+        return await self._each.connect()
+
     async def close(self) -> None:
+        while self._kept:
+            await self._kept.pop().close()
         for engine in (self._writers, self._readers, self._maintenance):
             await engine.dispose()
 
@@ -156,14 +184,23 @@ async def _transaction(engine: AsyncEngine, tell_changed: OnChanged | None = Non
 async def _connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """One of the pool, with no transaction begun."""
     try:
-        async with engine.connect() as connection:
-            try:
-                yield connection
-            except (TimeoutError, CancelledError) as error:
-                # The server may be gone: it would not answer a ROLLBACK either.
-                await connection.invalidate(error)
-                raise
+        async with engine.connect() as connection, _invalidating(connection):
+            yield connection
     except TRANSLATED as error:
-        translated = storage_error(error)
-        # The driver's text may quote the data that was refused.
-        raise translated from None if isinstance(translated, RefusedByDatabase) else error
+        _raise_translated(error)
+
+
+@asynccontextmanager
+async def _invalidating(connection: AsyncConnection) -> AsyncIterator[None]:
+    try:
+        yield
+    except (TimeoutError, CancelledError) as error:
+        # The server may be gone: it would not answer a ROLLBACK either.
+        await connection.invalidate(error)
+        raise
+
+
+def _raise_translated(error: Exception) -> NoReturn:
+    translated = storage_error(error)
+    # The driver's text may quote the data that was refused.
+    raise translated from None if isinstance(translated, RefusedByDatabase) else error

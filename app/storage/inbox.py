@@ -15,7 +15,8 @@ from app.domain.events import Unreadable, is_probe
 from app.storage.driver import Step, in_thread, run
 from app.storage.engine import Database
 from app.storage.errors import RefusedByDatabase, StorageConflict
-from app.storage.inbox_marks import mark_codes_of, merge_places, note_arrivals, note_brought, quiet_since
+from app.storage.inbox_arrival import arrive
+from app.storage.inbox_marks import find_locks, merge_places, note_arrivals, note_brought, quiet_since
 from app.storage.inbox_rows import (
     REFUSED_BY_DATABASE,
     Batch,
@@ -26,7 +27,7 @@ from app.storage.inbox_rows import (
     living_codes,
     sort_out,
 )
-from app.storage.inbox_sql import arrive, statements
+from app.storage.inbox_sql import statements
 from app.storage.inbox_sqlite import Keeping, Times
 from app.storage.intake import Comparison, note_compared
 from app.storage.mentions import mention_steps
@@ -53,6 +54,7 @@ class _Beside:
 
 
 _NOTHING = _Beside()
+_NOWHERE = Places((), ())
 
 
 async def store_batch(
@@ -84,7 +86,7 @@ async def _store_alone(db: Database, delivery: Delivery, beside: _Beside) -> Out
     try:
         outcomes = await _store_repeatedly(db, [delivery], beside)
     except RefusedByDatabase:
-        unreadable = replace(delivery, reading=Unreadable(REFUSED_BY_DATABASE))
+        unreadable = delivery._replace(reading=Unreadable(REFUSED_BY_DATABASE))
         outcomes = await _store_repeatedly(db, [unreadable], beside)
     return outcomes[0]
 
@@ -118,11 +120,11 @@ async def _keep(db: Database, batch: Batch, times: Times, beside: _Beside) -> se
 
 async def _send(db: Database, batch: Batch, times: Times, beside: _Beside) -> set[str]:
     """PostgreSQL. Returns the ids of the events that were not there yet."""
-    await _store_places(db, batch, times)
+    places = await _store_places(db, batch)
     # Nearly all batches are one statement, which needs no transaction around it.
     by_webhooks = all(entry.source == "webhook" for entry in batch.entries.values())
     async with db.write_each() if by_webhooks and beside == _NOTHING else db.write() as connection:
-        new, is_quiet = await _arrive(connection, batch, times)
+        new, is_quiet = await _arrive(connection, batch, times, places)
         events = [entry.event for entry in new]
         steps: list[Step] = []
         if batch.unreadable:
@@ -141,16 +143,23 @@ async def _send(db: Database, batch: Batch, times: Times, beside: _Beside) -> se
     return {event.event_id for event in events}
 
 
-async def _store_places(db: Database, batch: Batch, times: Times) -> None:
-    """What events tell of locks and accounts is merged before the events are stored. Should that not come about, they
-    are delivered again, and to merge them twice changes nothing. In one transaction with the events, the signals of a
-    place's codes could not all be locked in one order."""
+async def _store_places(db: Database, batch: Batch) -> Places:
+    """PostgreSQL: merge what events tell of locks and accounts, before the events are stored. Returns the places whose
+    codes are to be marked with them.
+
+    Whoever binds a code meanwhile is seen by the statement that does so, as it begins after these commits, or has seen
+    the news. Should it not come about, the events are delivered again: then the same places come back, and to merge the
+    news twice changes nothing. In one statement with the events, this would miss who commits while it runs; in one
+    transaction, every batch with news of the same lock would wait for the other's commit.
+    """
     events = [entry.event for entry in batch.entries.values() if entry.is_of_place]
-    if not events or times.received_at is None:
-        return
-    async with db.write() as connection:
-        told = [await run(connection, *steps) for steps in merge_places(db.dialect, events)]
-        await run(connection, *await mark_codes_of(connection, db.dialect, Places(*told), times.received_at))
+    if not events:
+        return _NOWHERE
+    async with db.write_each() as connection:
+        locks, owners = [await run(connection, *steps) for steps in merge_places(db.dialect, events)]
+        if owners:
+            locks += await run(connection, find_locks(db.dialect, owners))
+    return Places(sorted(set(locks)), owners)
 
 
 def _times_of(deliveries: Sequence[Delivery]) -> Times:
@@ -165,15 +174,15 @@ def _is_of_seam(delivery: Delivery) -> bool:
     return delivery.source == "webhook" and not is_probe(delivery.reading)
 
 
-async def _arrive(connection: AsyncConnection, batch: Batch, times: Times) -> tuple[list[Entry], bool]:
+async def _arrive(connection: AsyncConnection, batch: Batch, times: Times, places: Places) -> tuple[list[Entry], bool]:
     """PostgreSQL: have the events stored, and their signals merged and marked. Returns the entries whose events were
     not there yet, which only the insert itself can tell, as another writer may be inserting the same; and whether it
     may be time to note that something arrived."""
     if not batch.entries or times.received_at is None:
         return [], True
-    rows = [entry.row + entry.told for entry in batch.entries.values()]
-    arrived = await run(connection, arrive(rows, times.received_at, quiet_since(times.delivered_at)))
-    return [batch.entries[event_id] for event_id in arrived if event_id is not None], None in arrived
+    entries, quiet = batch.entries.values(), quiet_since(times.delivered_at)
+    known = set(await run(connection, arrive(entries, times.received_at, quiet, places)))
+    return [entry for entry in entries if entry.event.event_id not in known], None in known
 
 
 def _brought_again(batch: Batch, new: set[str]) -> list[str]:

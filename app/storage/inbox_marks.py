@@ -20,8 +20,7 @@ from app.storage.inbox_rows import Places, account_rows, device_rows
 from app.storage.inbox_sql import bind_list, one_of, statements
 from app.storage.types import bound
 
-# One text for each combination: what is not asked for must not be planned for.
-_OF_PLACE = "SELECT {wanted} FROM access_codes WHERE {place} AND NOT is_terminal AND untracked_at IS NULL AND {kind}"
+_OF_PLACE = "SELECT {wanted} FROM access_codes WHERE {place} AND NOT is_terminal AND untracked_at IS NULL {kind}"
 # Whatever transaction concerns the same codes, nobody waits for anybody in a circle: signals are locked in the order of
 # their keys, and codes in that of their ids after them. News of a place counts as news of the code: what is decided
 # without it is decided again.
@@ -32,7 +31,7 @@ _MARK = """
     ON CONFLICT (access_code_id) DO UPDATE
     SET version = signals.version + 1, marked_at = coalesce(signals.marked_at, excluded.marked_at)"""
 # A code that Seam has not answered about can have no signals.
-_MARK_UNBOUND = """
+MARK_UNBOUND = """
     WITH named AS ({named}),
     held AS (
         SELECT access_codes.id FROM named JOIN access_codes ON access_codes.id = named.id
@@ -120,19 +119,25 @@ def _brought(dialect: Dialect) -> Statement:
 @cache
 def mark_statements(dialect: Dialect, *, devices: bool, accounts: bool) -> tuple[Statement, Statement]:
     """For codes that Seam has answered about, and for the others."""
+
+    def named(wanted: str, kind: str) -> str:
+        return codes_of_places(dialect, wanted, f"AND {kind}", devices=devices, accounts=accounts)
+
+    now, lock = (":now", "") if dialect == "sqlite" else ("CAST(:now AS timestamptz)", "FOR UPDATE OF access_codes")
+    bound_codes = _MARK.format(named=named("access_code_id", "access_code_id IS NOT NULL"), now=now)
+    others = MARK_UNBOUND.format(named=named("id", "access_code_id IS NULL"), lock=lock)
+    return statement_of(dialect, bound_codes), statement_of(dialect, others)
+
+
+def codes_of_places(dialect: Dialect, wanted: str, kind: str = "", *, devices: bool, accounts: bool) -> str:
+    """SQL for the codes that news of bound locks and accounts concerns. One text for each combination: what is not
+    asked for must not be planned for."""
     places = []
     if devices:
         places.append(one_of(dialect, "device_id", "devices"))
     if accounts:
         places.append(one_of(dialect, "connected_account_id", "accounts"))
-
-    def named(wanted: str, kind: str) -> str:
-        return " UNION ".join(_OF_PLACE.format(wanted=wanted, place=place, kind=kind) for place in places)
-
-    now, lock = (":now", "") if dialect == "sqlite" else ("CAST(:now AS timestamptz)", "FOR UPDATE OF access_codes")
-    bound_codes = _MARK.format(named=named("access_code_id", "access_code_id IS NOT NULL"), now=now)
-    others = _MARK_UNBOUND.format(named=named("id", "access_code_id IS NULL"), lock=lock)
-    return statement_of(dialect, bound_codes), statement_of(dialect, others)
+    return " UNION ".join(_OF_PLACE.format(wanted=wanted, place=place, kind=kind) for place in places)
 
 
 @cache

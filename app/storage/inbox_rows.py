@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Literal, NamedTuple, TypeVar
 
 from app.domain.events import Event, Unreadable
 from app.domain.health import AccountFacet, DeviceFacet, State
-from app.domain.news import NewsKind
-from app.storage.codec import encode_news, encode_state, news_to_json, to_json
+from app.domain.news import News, NewsKind
+from app.storage.codec import encode_state, is_plain, join_news, news_to_json, to_json
 from app.storage.driver import Row
 
 Source = Literal["webhook", "backfill"]
@@ -22,7 +23,7 @@ Value = TypeVar("Value")
 REFUSED_BY_DATABASE = "refused_by_database"  # a reason of storage's own, besides those of app.domain.events
 
 _LONGEST_ID = 500  # characters; a row of PostgreSQL's indexes holds 2704 bytes
-_NOTHING = (None, None)  # told to the signals
+_NOTHING = (None, None, None)  # told to anybody
 _UNSTORABLE = re.compile("[\x00-\x1f\ud800-\udfff]")
 BETWEEN, NOTHING = "\x1e", "\x1d"
 """Signs that stand in no value of an event's row, so that the values of many can travel as one text."""
@@ -34,8 +35,7 @@ _KINDS, _DEVICE_FACETS, _ACCOUNT_FACETS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One genuine delivery as the receiver or the backfill hands it over.
 
     ``delivery_id`` is the svix-id (or the backfill's own), ``size`` the bytes of the body. ``digest`` makes the keyed
@@ -45,18 +45,25 @@ class Delivery:
     delivery_id: str
     received_at: datetime
     size: int
-    digest: Callable[[], str] = field(repr=False, compare=False)  # it may hold the body, PINs and all
+    digest: Callable[[], str]
     reading: Event | Unreadable
     source: Source
 
+    def __repr__(self) -> str:
+        """Without the digest: it may hold the body, PINs and all."""
+        return f"Delivery({self.delivery_id!r}, {self.received_at!r}, {self.source!r}, {self.reading!r})"
+
 
 class Entry(NamedTuple):
-    """One event, its row of ``events``, and what it tells the signals of its code: the kind, and the news as text."""
+    """One event, when and how it came, and what it tells: the kind of news for the signals of its code, and the rest of
+    it as JSON (``None``: nothing); and what signals, locks and accounts take from it, so that they can be rebuilt."""
 
     event: Event
-    row: Row
-    told: tuple[str | None, str | None]
+    received_at: datetime
     source: Source
+    kind: NewsKind | None
+    rest: str | None
+    taken: str | None
 
     @property
     def is_of_place(self) -> bool:
@@ -82,50 +89,74 @@ class Places:
     accounts: Sequence[str]
 
 
-def sort_out(deliveries: Iterable[Delivery]) -> Batch:
+def sort_out(deliveries: Sequence[Delivery]) -> Batch:
     batch = Batch({}, {}, [])
+    are_sound = _are_sound([each for each in deliveries if isinstance(each.reading, Event)])
     for delivery in deliveries:
-        reading = _storable(delivery)
-        match reading:
-            case Entry(event=event):
-                batch.entries.setdefault(event.event_id, reading)
-                batch.carried.append(event.event_id)
-            case Unreadable(reason=reason):
-                row = _unreadable_row(delivery, reason)
-                batch.unreadable.setdefault(str(row[0]), row)
-                batch.carried.append(None)
+        reading = _storable(delivery, is_sound=are_sound)
+        if isinstance(reading, Entry):
+            event_id = reading.event.event_id
+            batch.entries.setdefault(event_id, reading)
+            batch.carried.append(event_id)
+        else:
+            row = _unreadable_row(delivery, reading.reason)
+            batch.unreadable.setdefault(str(row[0]), row)
+            batch.carried.append(None)
     return batch
 
 
-def _storable(delivery: Delivery) -> Entry | Unreadable:
+def _storable(delivery: Delivery, *, is_sound: bool) -> Entry | Unreadable:
     """An event that neither database could hold, or that could not be ordered, is as good as unreadable."""
-    if isinstance(delivery.reading, Unreadable):
-        return delivery.reading
+    event, received_at = delivery.reading, delivery.received_at
+    if isinstance(event, Unreadable):
+        return event
     try:
-        event = delivery.reading
-        told, taken = _told(event)
-        return Entry(event, _event_row(delivery, event, taken), told, delivery.source)
+        if not is_sound:
+            event, received_at = _checked(event), _utc(received_at)
+        return Entry(event, received_at, delivery.source, *_told(event))
     except (ValueError, OverflowError):
         return Unreadable(REFUSED_BY_DATABASE)
 
 
-def _event_row(delivery: Delivery, event: Event, taken: str | None) -> Row:
+def _are_sound(deliveries: Sequence[Delivery]) -> bool:
+    """Whether certainly all of these events can be stored as they are. Asked of all at once, that costs a tenth of
+    asking one by one, which has to be done only where the answer is no."""
+    if not deliveries:
+        return True
+    ids, kinds, occurred, created, workspaces, codes, locks, owners, payloads, *_ = zip(
+        *[delivery.reading for delivery in deliveries], strict=True
+    )
+    names = [*ids, *kinds, *filter(None, chain(workspaces, codes, locks, owners))]
+    moments = chain(occurred, created, [delivery.received_at for delivery in deliveries])
+    return (
+        is_plain("".join(names))
+        and max(map(len, names)) <= _LONGEST_ID
+        and all(moment.tzinfo is UTC for moment in moments)
+        and _is_storable("".join(payloads))
+    )
+
+
+def _checked(event: Event) -> Event:
+    """The event with its times in UTC. Raises ``ValueError`` or ``OverflowError`` if no database can hold it."""
     ids = (event.access_code_id, event.device_id, event.connected_account_id, event.workspace_id)
     if _are_unstorable([event.event_id, event.event_type, *filter(None, ids)]):
         raise ValueError("an id is too long, or has a character that no database takes")
-    event.payload.encode()
-    if any(sign in event.payload for sign in _NOT_IN_JSON):
+    if not _is_storable(event.payload):
         raise ValueError("the payload has a character that JSON does not have")
-    times = (_utc(event.occurred_at), _utc(event.created_at), _utc(delivery.received_at))
-    # In the order of the table.
-    return (event.event_id, event.event_type, *ids, *times, delivery.source, taken, event.payload)
+    return event._replace(occurred_at=_utc(event.occurred_at), created_at=_utc(event.created_at))
+
+
+def _is_storable(payload: str) -> bool:
+    if any(sign in payload for sign in _NOT_IN_JSON):
+        return False
+    try:
+        return payload.isascii() or bool(payload.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _are_unstorable(ids: Sequence[str]) -> bool:
-    together = "".join(ids)
-    if len(together) > _LONGEST_ID and max(map(len, ids)) > _LONGEST_ID:
-        return True
-    return not together.isprintable() and _UNSTORABLE.search(together) is not None
+    return max(map(len, ids)) > _LONGEST_ID or _UNSTORABLE.search("".join(ids)) is not None
 
 
 def _unreadable_row(delivery: Delivery, reason: str) -> Row:
@@ -136,14 +167,21 @@ def _unreadable_row(delivery: Delivery, reason: str) -> Row:
     return known_by[:_LONGEST_ID], delivery.received_at, delivery.size, delivery.digest(), reason
 
 
+def event_row(entry: Entry) -> Row:
+    """In the order of the table."""
+    event = entry.event
+    ids = (event.access_code_id, event.device_id, event.connected_account_id, event.workspace_id)
+    times = (event.occurred_at, event.created_at, entry.received_at)
+    return (event.event_id, event.event_type, *ids, *times, entry.source, entry.taken, event.payload)
+
+
 def signal_rows(entries: Iterable[Entry], now: datetime) -> list[Row]:
     """One row for each code: the latest of each kind, marked ``now``. As text it sorts like the news itself."""
     by_code: dict[str, dict[str, str]] = defaultdict(dict)
-    for entry in entries:
-        kind, news = entry.told
-        if kind is not None and news is not None and entry.event.access_code_id:
-            latest = by_code[entry.event.access_code_id]
-            latest[kind] = max(latest.get(kind, ""), news)
+    for event, _, _, kind, rest, _ in entries:
+        if kind is not None and rest is not None and event.access_code_id:
+            latest = by_code[event.access_code_id]
+            latest[kind] = max(latest.get(kind, ""), join_news(event.occurred_at, event.event_id, rest))
     return [(code, *map(latest.get, _KINDS), now) for code, latest in by_code.items()]
 
 
@@ -193,19 +231,28 @@ def living_codes(events: Iterable[Event]) -> set[str]:
     return {code for code, _ in told} - deleted
 
 
-def _told(event: Event) -> tuple[tuple[str | None, str | None], str | None]:
-    """What it tells the signals of its code, and what signals, locks and accounts take from it, so that they can be
-    rebuilt from the event."""
+def _told(event: Event) -> tuple[NewsKind | None, str | None, str | None]:
+    """The last three of an entry."""
     if event.news:
-        kind, news = event.news[0].value, event.news[1]
-        rest = news_to_json(news)
-        told = (kind, encode_news(news, rest)) if event.access_code_id else _NOTHING
-        return told, to_json({"kind": kind, **rest})
+        kind, news = event.news
+        rest, taken = _spelled(kind, news)
+        return (kind, rest, taken) if event.access_code_id else (None, None, taken)
     if event.device_state:
-        return _NOTHING, to_json({"device": event.device_state[0].value, "value": event.device_state[1].value})
+        return None, None, to_json({"device": event.device_state[0].value, "value": event.device_state[1].value})
     if event.account_state:
-        return _NOTHING, to_json({"account": event.account_state[0].value, "value": event.account_state[1].value})
-    return _NOTHING, None
+        return None, None, to_json({"account": event.account_state[0].value, "value": event.account_state[1].value})
+    return _NOTHING
+
+
+def _spelled(kind: NewsKind, news: News) -> tuple[str, str]:
+    """The rest of the news as JSON, and the same with its kind. Most news has no more than a PIN's fingerprint."""
+    if news.issues or news.backup_access_code_id is not None:
+        rest = news_to_json(news)
+        return to_json(rest), to_json({"kind": kind.value, **rest})
+    if news.pin is None:
+        return "{}", f'{{"kind":"{kind}"}}'
+    pin = to_json(news.pin)
+    return f'{{"pin":{pin}}}', f'{{"kind":"{kind}","pin":{pin}}}'
 
 
 def _latest(items: Iterable[tuple[Key, State] | None]) -> dict[Key, State]:

@@ -1,9 +1,9 @@
 """The statements of the inbox write. Their text never changes with the size of a batch, so they are prepared once.
 
-The rows of a batch travel as one array for each column on PostgreSQL, and those of events, of which there are most, as
-one text for each: asyncpg looks at every value of an array three times, which costs more than all the rest. SQLite,
-which is in our own process, gets them as values of a statement with many rows (``app.storage.driver``): taking them out
-of one JSON text costs it several times as much. Where a set is needed, it gets them as JSON all the same.
+The rows of a batch travel as one array for each column on PostgreSQL, but for those of events, of which there are most
+(``app.storage.inbox_arrival``). SQLite, which is in our own process, gets them as values of a statement with many rows
+(``app.storage.driver``): taking them out of one JSON text costs it several times as much. Where a set is needed, it
+gets them as JSON all the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from app.domain.health import AccountFacet, DeviceFacet
 from app.domain.news import NewsKind
 from app.storage.driver import Row, Statement, Step, statement_of
 from app.storage.engine import Dialect
-from app.storage.inbox_rows import BETWEEN, NOTHING
 from app.storage.tables import accounts, devices, events, signals, unreadable
 from app.storage.types import UtcDateTime, to_micros
 
@@ -33,31 +32,9 @@ DEVICE_COLUMNS = ("device_id", "connected_account_id", "workspace_id", *(facet.v
 ACCOUNT_COLUMNS = ("connected_account_id", *(facet.value for facet in AccountFacet))
 
 _IN_JSON = "{column} IN (SELECT value FROM json_each(:{parameter}))"
-# Before the first value there is an empty one, as no array comes of a text without any character.
-_TEXT_ROWS = "CAST((string_to_array(CAST(:c{index} AS text), chr(30), chr(29)))[2:] AS {type}[])"
 _JSON_ROWS = "(SELECT {values} FROM json_each(:rows)) AS given"
 _INSERT = "INSERT INTO {table} ({names}) SELECT {values} FROM {rows}"
 _INSERT_ONE = "INSERT INTO {table} ({names}) VALUES ({values})"
-# Only what was not there yet is merged. The rows of signals are locked in the order of their keys, and after those of
-# the events: so two replicas never wait for each other in a circle. A null among the ids that come back says that
-# last_delivery_at is from before :quiet_since.
-_ARRIVE = """
-    WITH given AS (SELECT * FROM {rows}),
-    arrived AS (
-        INSERT INTO events ({columns}) SELECT {columns} FROM given
-        ON CONFLICT (event_id) DO NOTHING RETURNING event_id
-    ),
-    told AS (
-        SELECT given.access_code_id, {latest} FROM given JOIN arrived ON arrived.event_id = given.event_id
-        WHERE given.signal IS NOT NULL GROUP BY given.access_code_id
-        ORDER BY given.access_code_id COLLATE "C"
-    ),
-    merged AS (
-        INSERT INTO signals ({signal_columns}, version, marked_at) SELECT {signal_columns}, 1, {now} FROM told
-        {on_conflict}
-    )
-    SELECT event_id FROM arrived UNION ALL SELECT NULL FROM intake
-    WHERE id = 1 AND coalesce(last_delivery_at < :quiet_since, :quiet_since IS NOT NULL)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,18 +82,6 @@ def statements(dialect: Dialect) -> Statements:
     )
 
 
-def arrive(rows: Sequence[Row], now: datetime, quiet_since: datetime | None) -> Step:
-    """PostgreSQL: keeps events, and merges and marks their signals. Returns the ids of those that are new. ``rows`` are
-    those of ``events``, with the kind and the news for the signals."""
-    columns = zip(*sorted(rows, key=_first), strict=True)
-    values = {f"c{index}": BETWEEN.join(["", *map(_as_text, column)]) for index, column in enumerate(columns)}
-    return _arrive(), {**values, "now": now, "quiet_since": quiet_since}
-
-
-def _as_text(value: str | datetime | None) -> str:
-    return NOTHING if value is None else str(value)
-
-
 @cache
 def find_known(dialect: Dialect) -> Statement:
     """Those of the ids that are there already."""
@@ -125,7 +90,7 @@ def find_known(dialect: Dialect) -> Statement:
 
 
 def _bulk(dialect: Dialect, table: Table, statement: str, columns: Sequence[str]) -> Bulk:
-    times = tuple(place for place, name in enumerate(columns) if _sql_type(table, name) == "timestamptz")
+    times = tuple(place for place, name in enumerate(columns) if sql_type(table, name) == "timestamptz")
     return Bulk(dialect, statement_of(dialect, statement), len(columns), times)
 
 
@@ -154,24 +119,8 @@ def rows_of(dialect: Dialect, table: Table, columns: Iterable[str]) -> str:
     if dialect == "sqlite":
         values = ", ".join(f"json_extract(value, '$[{i}]') AS {_quote(name)}" for i, name in enumerate(columns))
         return _JSON_ROWS.format(values=values)
-    arrays = ", ".join(f"CAST(:c{i} AS {_sql_type(table, name)}[])" for i, name in enumerate(columns))
-    return f"unnest({arrays}) AS given({_list(columns)})"
-
-
-@cache
-def _arrive() -> Statement:
-    columns = (*EVENT_COLUMNS, "kind", "signal")
-    arrays = ", ".join(_TEXT_ROWS.format(index=i, type=_sql_type(events, name)) for i, name in enumerate(columns))
-    latest = (f"""max(signal COLLATE "C") FILTER (WHERE kind = '{kind.value}') AS {kind.value}""" for kind in NewsKind)
-    text = _ARRIVE.format(
-        rows=f"unnest({arrays}) AS given({_list(columns)})",
-        columns=_list(EVENT_COLUMNS),
-        latest=", ".join(latest),
-        signal_columns=_list(SIGNAL_COLUMNS),
-        on_conflict=_keep_latest_signals("postgresql"),
-        now="CAST(:now AS timestamptz)",
-    )
-    return statement_of("postgresql", text)
+    arrays = ", ".join(f"CAST(:c{i} AS {sql_type(table, name)}[])" for i, name in enumerate(columns))
+    return f"unnest({arrays}) AS given({list_names(columns)})"
 
 
 def _insert_new(dialect: Dialect, table: Table, columns: Sequence[str], key: str) -> str:
@@ -179,14 +128,17 @@ def _insert_new(dialect: Dialect, table: Table, columns: Sequence[str], key: str
 
 
 def _merge_signals(dialect: Dialect) -> str:
-    return f"{_insert(dialect, signals, _MARKED_SIGNAL, version='1')} {_keep_latest_signals(dialect)}"
+    return f"{_insert(dialect, signals, _MARKED_SIGNAL, version='1')} {keep_latest_signals(dialect)}"
 
 
-def _keep_latest_signals(dialect: Dialect) -> str:
+def keep_latest_signals(dialect: Dialect, otherwise: str = "") -> str:
+    """``otherwise``: what also marks a row that is there. News that is older than all that is known changes nothing,
+    not even a version, and marks nothing: no verdict can rest on it. The row is locked all the same."""
     kinds = SIGNAL_COLUMNS[1:]
-    newer = _newer(signals, kinds)
+    newer = _any_excluded(signals, kinds, ">")
     return f"""ON CONFLICT (access_code_id) DO UPDATE SET version = signals.version + 1,
-        marked_at = coalesce(signals.marked_at, excluded.marked_at), {_latest(dialect, signals, kinds)} WHERE {newer}"""
+        marked_at = coalesce(signals.marked_at, excluded.marked_at), {_latest(dialect, signals, kinds)}
+        WHERE {newer} {otherwise}"""
 
 
 def _merge_devices(dialect: Dialect) -> str:
@@ -196,28 +148,30 @@ def _merge_devices(dialect: Dialect) -> str:
     facets = DEVICE_COLUMNS[3:]
     return f"""{_insert(dialect, devices, DEVICE_COLUMNS)}
         ON CONFLICT (device_id) DO UPDATE SET {place}, {_latest(dialect, devices, facets)}
-        WHERE {_newer(devices, facets)} {_told(dialect, "device_id")}"""
+        WHERE {_any_excluded(devices, facets, ">=")} {_told(dialect, "device_id")}"""
 
 
 def _merge_accounts(dialect: Dialect) -> str:
     return f"""{_insert(dialect, accounts, ACCOUNT_COLUMNS)}
         ON CONFLICT (connected_account_id) DO UPDATE SET {_latest(dialect, accounts, ACCOUNT_COLUMNS[1:])}
-        WHERE {_newer(accounts, ACCOUNT_COLUMNS[1:])} {_told(dialect, "connected_account_id")}"""
+        WHERE {_any_excluded(accounts, ACCOUNT_COLUMNS[1:], ">=")} {_told(dialect, "connected_account_id")}"""
 
 
-def _newer(table: Table, columns: Iterable[str]) -> str:
-    """News that is older than all that is known changes nothing, not even a version, and marks nothing: no verdict can
-    rest on it. The row is locked all the same."""
-    return " OR ".join(f"excluded.{_quote(each)} > coalesce({table.name}.{_quote(each)}, '')" for each in columns)
+def _any_excluded(table: Table, columns: Iterable[str], compares: str) -> str:
+    """That one of the given values is later than the known one, or the same with ``>=``."""
+    return " OR ".join(
+        f"excluded.{_quote(each)} {compares} coalesce({table.name}.{_quote(each)}, '')" for each in columns
+    )
 
 
 def _told(dialect: Dialect, key: str) -> str:
-    """PostgreSQL tells whom something new was told about; SQLite knows beforehand which events are new."""
+    """PostgreSQL tells whom the latest was told about, also if it is what was known: it may have been told by a batch
+    that did not get further. SQLite knows beforehand which events are new."""
     return f"RETURNING {key}" if dialect == "postgresql" else ""
 
 
 def _insert(dialect: Dialect, table: Table, columns: Sequence[str], **constants: str) -> str:
-    names = _list((*columns, *constants))
+    names = list_names((*columns, *constants))
     if dialect == "sqlite":
         values = ", ".join((*"?" * len(columns), *constants.values()))
         return _INSERT_ONE.format(table=table.name, names=names, values=values)
@@ -236,7 +190,7 @@ def _greatest(dialect: Dialect, table: str, column: str) -> str:
     return f"GREATEST({known}, {new})"
 
 
-def _sql_type(table: Table, column: str) -> str:
+def sql_type(table: Table, column: str) -> str:
     match table.c[column].type if column in table.c else None:
         case UtcDateTime():
             return "timestamptz"
@@ -256,7 +210,7 @@ def _quote(name: str) -> str:
     return f'"{name}"'
 
 
-def _list(names: Iterable[str]) -> str:
+def list_names(names: Iterable[str]) -> str:
     return ", ".join(map(_quote, names))
 
 

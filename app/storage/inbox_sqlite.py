@@ -15,7 +15,7 @@ from typing import Literal
 
 from app.storage.driver import Step, fetch_here
 from app.storage.inbox_marks import find_locks, mark_codes, merge_places, note_arrivals, note_brought
-from app.storage.inbox_rows import Batch, Entry, Places, living_codes, places_of, signal_rows
+from app.storage.inbox_rows import Batch, Entry, Places, event_row, living_codes, places_of, signal_rows
 from app.storage.inbox_sql import bind_list, find_known, statements
 from app.storage.mentions import mention_steps
 
@@ -62,7 +62,7 @@ class Keeping:
         known, now = statements(_SQL), self._times.received_at
         steps: list[Step] = []
         if new and now is not None:
-            steps.append(known.insert_events.of([entry.row for entry in new]))
+            steps.append(known.insert_events.of(list(map(event_row, new))))
             if signals := signal_rows(new, now):
                 steps.append(known.merge_signals.of(signals))
             events = [entry.event for entry in new]

@@ -9,7 +9,7 @@ import asyncpg
 from sqlalchemy import NullPool, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import InvalidatePoolError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.storage.limits import Limits
 from app.storage.sqlite import Engines
@@ -37,6 +37,13 @@ def postgresql_engines(url: str, parsed: URL, limits: Limits) -> Engines:
 def way_aside(url: str, parsed: URL, limits: Limits) -> Callable[[], Awaitable[Any]]:
     """Makes a connection that is in no pool and only listens and tells: nothing that it commits has to be durable."""
     return _connector(_dsn(url, parsed), limits, {"synchronous_commit": "off"})
+
+
+def is_dead(connection: AsyncConnection) -> bool:
+    """Whether the server has closed it. Instead of a ping before every use, three round trips: the socket already knows
+    that the server went away."""
+    known = connection.sync_connection
+    return known is None or known.invalidated or _is_closed(known.connection)
 
 
 def _dsn(url: str, parsed: URL) -> str:
@@ -72,8 +79,11 @@ def _engine(dsn: str, limits: Limits, settings: dict[str, str], **options: Any) 
 
     @event.listens_for(engine.sync_engine, "checkout")
     def refuse_closed(connection: Any, _record: object, _proxy: object) -> None:
-        # Instead of a ping before every use (three round trips): the socket already knows that the server went away.
-        if connection.driver_connection.is_closed():
+        if _is_closed(connection):
             raise InvalidatePoolError("the server closed the connection")
 
     return engine
+
+
+def _is_closed(connection: Any) -> bool:
+    return bool(connection.driver_connection.is_closed())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -214,7 +213,7 @@ async def test_a_code_learns_its_account_although_somebody_looked_first(world: W
     code = await world.create()
     news = world.news(NewsKind.SET, code.access_code_id)
     event = cast(Event, news.reading)._replace(connected_account_id="told")
-    await store_batch(world.db, [replace(news, reading=event)])
+    await store_batch(world.db, [news._replace(reading=event)])
     assert await world.seen(code.id) == "verified"
     await world.run()
     assert (await world.case(code.id)).row.connected_account_id == "told"

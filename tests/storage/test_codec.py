@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.domain.health import State
 from app.domain.news import Issue, IssueSource, News
-from app.storage.codec import decode_news, decode_state, encode_news, encode_state
+from app.storage.codec import decode_news, decode_state, encode_news, encode_state, is_plain, spell_times
 
 NOON = datetime(2026, 8, 1, 12, 0, tzinfo=UTC)
 IDS = st.text(st.characters(min_codepoint=0x20, exclude_categories=["Cs"]), max_size=12)
@@ -70,3 +70,23 @@ def test_the_same_moment_in_another_zone_is_the_same_text() -> None:
 def test_what_could_not_be_ordered_or_kept_is_refused(news: News, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         encode_news(news)
+
+
+@given(st.lists(TIMES | TIMES.map(lambda moment: moment.replace(microsecond=0)), max_size=4))
+def test_many_times_are_spelled_as_each_by_itself(moments: list[datetime]) -> None:
+    assert spell_times(moments) == [moment.isoformat(timespec="microseconds") for moment in moments]
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("", True),
+        ("3f1a77c0-93a6 (~)", True),
+        *(
+            (f"a{sign}b", False)
+            for sign in ("\x00", "\x1d", "\x1e", "\x1f", "\n", '"', "\\", "\u00e9", "\ud800", "\U0001f511")
+        ),
+    ],
+)
+def test_what_is_plain_has_nothing_to_look_at_more_closely(text: str, plain: bool) -> None:
+    assert is_plain(text) is plain

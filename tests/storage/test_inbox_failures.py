@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import asyncpg
 import pytest
@@ -18,11 +19,12 @@ from app.storage.errors import StorageUnavailable
 from app.storage.health import load_health
 from app.storage.inbox import REFUSED_BY_DATABASE, Outcome, store_batch
 from app.storage.limits import Limits
-from app.storage.tables import events, signals, unreadable
-from tests.storage.arrivals import NOW, code_news, deliveries, delivery, device_news, event
+from app.storage.tables import access_codes, events, signals, unreadable
+from tests.storage.arrivals import NOW, account_news, code_news, deliveries, delivery, device_news, event
 from tests.storage.tracked import claimed, row, track
 
 STORED, DUPLICATE, UNREADABLE = Outcome.STORED, Outcome.DUPLICATE, Outcome.UNREADABLE
+TERMINAL = {"is_terminal": True}
 FAR_EAST = timezone(timedelta(hours=14))
 
 
@@ -169,7 +171,7 @@ _KILL_WHO_WAITS = """
 
 
 async def test_a_deadlock_with_somebody_else_is_tried_again(postgres_url: str) -> None:
-    """Another transaction takes the signals first and the lock after them. PostgreSQL ends one of the two."""
+    """Another transaction takes the signals first and an event after them. PostgreSQL ends one of the two."""
     db = open_database(postgres_url)
     await track(db, row("a"))
     await store_batch(db, deliveries(code_news("e1", access_code_id="seam_a"), device_news("e0")))
@@ -185,30 +187,61 @@ async def test_a_deadlock_with_somebody_else_is_tried_again(postgres_url: str) -
     async with asyncio.timeout(10):
         while not await other.fetchval(waiting):
             pass
-    await other.execute("UPDATE devices SET workspace_id = 'other'")
+    await other.execute(_SAME_EVENT, "e2")
     await transaction.commit()
-    assert await batch == [STORED, STORED]
+    assert await batch == [DUPLICATE, STORED]
     async with db.read() as connection:
-        assert (await connection.execute(select(signals.c.version))).scalar_one() == 14
+        assert (await connection.execute(select(signals.c.version))).scalar_one() == 12
     await other.close()
     await db.close()
 
 
-async def test_news_of_a_lock_whose_event_was_not_stored_is_whole_after_the_next_delivery(
-    db: Database, monkeypatch: pytest.MonkeyPatch
+_SAME_EVENT = """
+    INSERT INTO events (event_id, event_type, occurred_at, created_at, received_at, source, payload)
+    VALUES ($1, 'access_code.something', now(), now(), now(), 'webhook', '{}')"""
+
+
+@pytest.mark.parametrize(
+    ("news", "was_known", "due"),
+    [
+        (device_news("e1"), None, ["bound", "requested"]),
+        (device_news("e1", 5), device_news("e0", 4), ["bound", "requested"]),
+        (device_news("e1", 5), device_news("e0", 6), []),
+        (account_news("e1"), None, ["bound", "owned", "requested"]),
+        (code_news("e1", access_code_id="seam_bound"), None, ["bound"]),
+    ],
+    ids=["lock", "later", "earlier", "account", "code"],
+)
+async def test_news_that_was_merged_before_the_process_was_killed_marks_its_codes_once_it_is_delivered_again(
+    db: Database, monkeypatch: pytest.MonkeyPatch, news: Event, was_known: Event | None, due: list[str]
 ) -> None:
-    """As when the process is killed between the two transactions that PostgreSQL needs."""
-    await track(db, row("a"))
-    batch = deliveries(device_news("e1"), code_news("e2", 1, access_code_id="seam_a"))
+    """PostgreSQL merges news of a place before it stores the event, and marks the codes together with that."""
+    await store_batch(db, deliveries(was_known) if was_known else [])
+    await track(
+        db, row("bound"), row("requested", access_code_id=None), row("owned", device_id="d2"), row("done", **TERMINAL)
+    )
     with monkeypatch.context() as patch:
         patch.setattr(inbox, "_keep" if db.dialect == "sqlite" else "_arrive", _killed)
         with pytest.raises(StorageUnavailable):
-            await store_batch(db, batch)
-    assert await ids(db) == []
-    assert await store_batch(db, batch) == [STORED, STORED]
-    assert await claimed(db) == ["a"]
+            await store_batch(db, deliveries(news))
+    assert await ids(db) == (["e0"] if was_known else [])
+    assert await claimed(db) == [], "what is not stored marks nothing"
+    assert await store_batch(db, deliveries(news)) == [STORED]
+    if db.dialect == "postgresql" or not was_known or news.occurred_at > was_known.occurred_at:
+        assert sorted(await claimed(db)) == due
     async with db.read() as connection:
-        assert (await load_health(connection, [("device", "account")]))["device", "account"].device
+        health = (await load_health(connection, [("device", "account")]))["device", "account"]
+    assert bool(health.device or health.account) == (news.news is None)
+    before = await marks(db)
+    assert await store_batch(db, deliveries(news)) == [DUPLICATE]
+    assert await marks(db) == before, "and neither does a duplicate"
+
+
+async def marks(db: Database) -> list[list[tuple[Any, ...]]]:
+    columns = (signals.c.access_code_id, signals.c.version, signals.c.marked_at)
+    queries = (select(*columns).order_by(columns[0]), select(access_codes.c.revision).order_by(access_codes.c.id))
+    async with db.read() as connection:
+        return [[tuple(found) for found in await connection.execute(query)] for query in queries]
 
 
 async def _killed(*_: object) -> None:

@@ -17,6 +17,7 @@ from app.storage.codes import load_cases
 from app.storage.driver import Statement
 from app.storage.engine import Database, open_database
 from app.storage.inbox import store_batch
+from app.storage.inbox_arrival import arrival
 from app.storage.inbox_marks import mark_statements
 from app.storage.tables import devices, signals
 from tests.storage.arrivals import NOW, account_news, after, code_news, deliveries, delivery, device_news, event
@@ -123,6 +124,23 @@ async def test_account_news_reaches_codes_whose_account_only_their_lock_knows(db
     assert await claimed(db) == ["a"]
 
 
+async def test_a_code_that_comes_under_watch_while_news_of_its_lock_is_merged_is_marked(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the two commits that PostgreSQL needs for such a batch."""
+    db = open_database(postgres_url)
+    arrive = inbox._arrive
+
+    async def arrive_late(*given: Any) -> Any:
+        await track(db, row("a"), row("requested", access_code_id=None))
+        return await arrive(*given)
+
+    monkeypatch.setattr(inbox, "_arrive", arrive_late)
+    await store_batch(db, deliveries(LOCK))
+    assert sorted(await claimed(db)) == ["a", "requested"]
+    await db.close()
+
+
 async def test_batches_that_concern_the_same_codes_never_wait_in_a_circle(database_url: str) -> None:
     """Two processes, codes of one lock, each naming them in another order. A deadlock would be raised, not retried."""
     one, two = open_database(database_url), open_database(database_url)
@@ -162,7 +180,10 @@ async def test_marking_uses_indexes(fresh_db: Database, devices: bool, accounts:
 
 
 async def explain(db: Database, connection: AsyncConnection, **places: bool) -> str:
-    return "\n".join([await _explain(db, connection, statement) for statement in mark_statements(db.dialect, **places)])
+    statements = [*mark_statements(db.dialect, **places)]
+    if db.dialect == "postgresql":
+        statements.append(arrival(**places))
+    return "\n".join([await _explain(db, connection, statement) for statement in statements])
 
 
 async def _explain(db: Database, connection: AsyncConnection, statement: Statement) -> str:
@@ -170,8 +191,8 @@ async def _explain(db: Database, connection: AsyncConnection, statement: Stateme
         bound: dict[str, Any] = {"devices": "[]", "accounts": "[]", "now": 0}
         lines = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement.sql}", bound)
     else:
-        values = {"devices": "'{d7}'", "accounts": "'{a7}'", "now": "now()"}
-        given = ", ".join(values[name] for name in statement.names)
+        values = {"devices": "'{d7}'", "accounts": "'{a7}'", "now": "now()", "quiet_since": "now()"}
+        given = ", ".join(values.get(name, "''") for name in statement.names)
         await connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
         await connection.exec_driver_sql(f"PREPARE mark AS {statement.sql}")
         lines = await connection.exec_driver_sql(f"EXPLAIN EXECUTE mark ({given})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,12 +11,12 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, select
 
 from app.domain.events import Event
-from app.domain.news import NewsKind, merge
-from app.storage.codec import decode_news
+from app.domain.news import Issue, IssueSource, News, NewsKind, merge
+from app.storage.codec import decode_news, encode_news, news_to_json, to_json
 from app.storage.engine import Database
 from app.storage.inbox import store_batch
 from app.storage.tables import events, signals
-from tests.storage.arrivals import code_news, deliveries, device_news
+from tests.storage.arrivals import after, code_news, deliveries, device_news
 
 KINDS = (NewsKind.SET, NewsKind.FAILED, NewsKind.REMOVED)
 ARRIVALS = st.lists(
@@ -91,6 +92,30 @@ async def test_the_version_counts_the_merges_that_changed_something(db: Database
         await store_batch(db, deliveries(arrival))
         seen.append(await version(db))
     assert seen == [1, 1, 1, 2, 3]
+
+
+@pytest.mark.parametrize("at", [0, 0.000_001, 0.5])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        {},
+        {"pin": "k1:c0ffee"},
+        {"pin": '"\\ \u00e9 \U0001f511'},
+        {"backup_access_code_id": "b"},
+        {"pin": "k1:c0ffee", "issues": (Issue("code", 'It said "\u00e9"', IssueSource.DEVICE, is_error=False),)},
+    ],
+)
+async def test_what_is_put_together_in_a_hurry_is_the_text_that_it_is_compared_with(
+    db: Database, at: float, rest: dict[str, Any]
+) -> None:
+    """To the byte: rebuilding compares the signals with what is made of the events."""
+    news = News(after(at), "e1", **rest)
+    await store_batch(db, deliveries(code_news("e1", at)._replace(news=(NewsKind.FAILED, news))))
+    async with db.read() as connection:
+        assert (await connection.execute(select(signals.c.failed))).scalar_one() == encode_news(news)
+        assert (await connection.execute(select(events.c.news))).scalar_one() == to_json(
+            {"kind": "failed", **news_to_json(news)}
+        )
 
 
 async def test_a_batch_without_news_about_codes_leaves_signals_alone(db: Database) -> None:
