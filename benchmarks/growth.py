@@ -153,6 +153,7 @@ async def _measure(urls: dict[str, tuple[str, Size]], chosen: argparse.Namespace
         for number in range(chosen.rounds + 1):
             into = measured if number else Measured()  # the first round warms up
             await ingest(into, dbs, sizes)
+            await _rest(dbs["few events"])  # as the large one's marks are taken away for its pass
             await _passes(into, dbs, sizes)
             await _answers(into, clients, sizes)
             _say(f"round {number} of {chosen.rounds}")
