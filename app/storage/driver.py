@@ -11,16 +11,11 @@ import re
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from itertools import chain
 from typing import Any, Literal, TypeVar
 
 from sqlalchemy import PoolProxiedConnection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-# Rows that one run of a statement inserts, on SQLite. There are a few sizes, as each has a text that is prepared once.
-_AT_ONCE = (64, 32, 16, 8, 4, 2, 1)
-_ONE_ROW = re.compile(r"VALUES (\([^)]*\))")
 _NAMED = re.compile(r"(?<!:):([a-z]\w*)")
 
 
@@ -35,8 +30,7 @@ class Statement:
 Result = TypeVar("Result")
 Row = tuple[Any, ...]
 Step = tuple[Statement, Mapping[str, Any] | list[Row]]
-"""A statement and its parameters. With a list it is an ``INSERT`` of one row, ``VALUES (…)``, and is done for each of
-them; their values stand in the order of its own."""
+"""A statement and its parameters. With a list it runs once for each row, whose values stand in the order of its own."""
 
 
 def statement_of(dialect: Literal["sqlite", "postgresql"], text: str) -> Statement:
@@ -109,23 +103,7 @@ def fetch_here(connection: sqlite3.Connection, steps: Sequence[Step]) -> list[Se
     rows: list[Sequence[Any]] = []
     for statement, values in steps:
         if isinstance(values, list):
-            _insert_here(connection, statement.sql, values)
+            connection.executemany(statement.sql, values)
         else:
             rows = connection.execute(statement.sql, values).fetchall()
     return rows
-
-
-def _insert_here(connection: sqlite3.Connection, sql: str, rows: Sequence[Row]) -> None:
-    """Few runs, with many rows each: around every run Python lets go of its lock and waits for it again, and while the
-    event loop is busy it waits for milliseconds. Alone, it would be a little faster row by row."""
-    begin = 0
-    for count in _AT_ONCE:
-        while len(rows) - begin >= count:
-            end = begin + count
-            connection.execute(_of_rows(sql, count), list(chain.from_iterable(rows[begin:end])))
-            begin = end
-
-
-@cache
-def _of_rows(sql: str, count: int) -> str:
-    return _ONE_ROW.sub(lambda row: f"VALUES {', '.join([row[1]] * count)}", sql, count=1)

@@ -1,9 +1,8 @@
 """The statements of the inbox write. Their text never changes with the size of a batch, so they are prepared once.
 
 The rows of a batch travel as one array for each column on PostgreSQL, but for those of events, of which there are most
-(``app.storage.inbox_arrival``). SQLite, which is in our own process, gets them as values of a statement with many rows
-(``app.storage.driver``): taking them out of one JSON text costs it several times as much. Where a set is needed, it
-gets them as JSON all the same.
+(``app.storage.inbox_arrival``). SQLite, which is in our own process, runs a statement once for each: taking them
+out of one JSON text costs it several times as much. Where a set is needed, it gets them as JSON all the same.
 """
 
 from __future__ import annotations
