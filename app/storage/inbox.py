@@ -163,10 +163,9 @@ async def _store_places(db: Database, batch: Batch) -> Places:
 
 
 def _times_of(deliveries: Sequence[Delivery]) -> Times:
-    return Times(
-        max((each.received_at for each in deliveries), default=None),
-        max((each.received_at for each in deliveries if _is_of_seam(each)), default=None),
-    )
+    of_seam = [each.received_at for each in deliveries if _is_of_seam(each)]
+    of_all = of_seam if len(of_seam) == len(deliveries) else [each.received_at for each in deliveries]
+    return Times(max(of_all, default=None), max(of_seam, default=None))
 
 
 def _is_of_seam(delivery: Delivery) -> bool:

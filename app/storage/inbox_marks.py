@@ -1,7 +1,8 @@
 """Marking the codes that news of a lock or an account concerns, and noting that something arrived.
 
-News about a code itself marks its signals, in the very statement that merges them (``app.storage.inbox_sql``). That of
-a place marks the signals of its codes once the reports are merged: a claim makes the codes due.
+News about a code itself marks its signals, in the very statement that merges them. That of a place marks the signals of
+its codes once the reports are merged: by a statement of its own, or on PostgreSQL by the one that stores the events
+(``app.storage.inbox_arrival``). A claim makes the codes due.
 """
 
 from __future__ import annotations
