@@ -87,22 +87,25 @@ class Examiner:
         arrivals, self._gathered, self._gathered_bytes = self._gathered, [], 0
         proven = [found for each in arrivals if (found := self._prove(each)) is not None]
         readings = [self._read(each) for each in proven]
-        self._count(proven, readings)
         for each, reading in zip(proven, readings, strict=True):
             self._hand_on(each, reading)
+        self._count(proven, readings)
 
     def _prove(self, arrival: _Arrival) -> _Proven | None:
         """``None``: it has its answer."""
         try:
             answer = self._judge(arrival)
         except Exception as error:  # noqa: BLE001 - anything unforeseen: Seam is asked to come again
-            log.error("delivery_failed", **describe(error))
-            self._metrics.deliveries.labels("failed").inc()
-            answer = UNAVAILABLE
+            answer = self._excuse(error)
         if isinstance(answer, _Proven):
             return answer
         arrival.reply(answer)
         return None
+
+    def _excuse(self, error: Exception) -> Answer:
+        log.error("delivery_failed", **describe(error))
+        self._metrics.deliveries.labels("failed").inc()
+        return UNAVAILABLE
 
     def _judge(self, arrival: _Arrival) -> _Proven | Answer:
         now = self._clock()
@@ -135,8 +138,11 @@ class Examiner:
     def _hand_on(self, proven: _Proven, reading: Event | Unreadable) -> None:
         body, reply = proven.arrival.body, proven.arrival.reply
         digest = partial(self._fingerprinter.digest, body)
-        delivery = Delivery(proven.proof.delivery_id, proven.now, len(body), digest, reading, "webhook")
-        self._committer.submit(delivery, lambda result: reply(TO_RESULT[result]))
+        try:
+            delivery = Delivery(proven.proof.delivery_id, proven.now, len(body), digest, reading, "webhook")
+            self._committer.submit(delivery, lambda result: reply(TO_RESULT[result]))
+        except Exception as error:  # noqa: BLE001 - the others of this turn are handed on all the same
+            reply(self._excuse(error))
 
     def _note(self, reason: Reason, now: datetime) -> None:
         self._metrics.deliveries.labels("rejected").inc()

@@ -33,8 +33,10 @@ class WebhookProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._is_reading = True
-        super().data_received(data)
-        self._is_reading = False
+        try:
+            super().data_received(data)
+        finally:
+            self._is_reading = False
         begun, self._begun = self._begun, None
         if begun is not None:
             super()._start_asgi_task(begun, self.app)
@@ -54,7 +56,9 @@ class WebhookProtocol(HttpToolsProtocol):
         if len(begun.body) > self.endpoint.largest_body or self.flow.write_paused:
             super()._start_asgi_task(begun, self.app)
         else:
-            self.endpoint.examiner.take(begun.scope["headers"], bytes(begun.body), partial(self._reply, begun))
+            # Not left with the connection, which may be kept open for long.
+            body, begun.body = bytes(begun.body), bytearray()
+            self.endpoint.examiner.take(begun.scope["headers"], body, partial(self._reply, begun))
 
     def _reply(self, cycle: RequestResponseCycle, answer: Answer) -> None:
         if cycle.disconnected:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from functools import partial
 
+import pytest
+
 from app.receiver.answers import KEPT, NOT_GENUINE, UNAVAILABLE, Answer
+from app.receiver.committer import Shed
+from app.storage.inbox import Delivery, Outcome
 from tests.receiver.deliveries import headers_for
 from tests.receiver.inboxes import until
 from tests.receiver.posts import Post
@@ -67,3 +72,20 @@ async def test_a_fault_is_told_to_those_that_it_struck(post: Post) -> None:
 
     assert answers == {"early": UNAVAILABLE, "late": KEPT}
     assert post.station.count("failed") == 1
+
+
+async def test_a_fault_in_handing_on_is_told_and_harms_no_other(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: dict[str, Answer] = {}
+    submit = post.station.committer.submit
+
+    def broken(delivery: Delivery, reply: Callable[[Outcome | Shed], None]) -> None:
+        if delivery.delivery_id == "b":
+            raise RuntimeError("a fault of ours")
+        submit(delivery, reply)
+
+    monkeypatch.setattr(post.station.committer, "submit", broken)
+    for name in "abc":
+        take(post, answers, name)
+    await until(lambda: len(answers) == 3)
+
+    assert answers == {"a": KEPT, "b": UNAVAILABLE, "c": KEPT}

@@ -42,7 +42,7 @@ class Client:
 
     def __init__(self, server: uvicorn.Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.server = server
-        self._reader = reader
+        self.reader = reader
         self.writer = writer
 
     @property
@@ -51,11 +51,11 @@ class Client:
 
     async def read(self, size: int) -> bytes:
         """That many bytes, with each date (of 29 bytes) as D."""
-        return _undated(await self._reader.readexactly(size + 28))
+        return _undated(await self.reader.readexactly(size + 28))
 
     async def read_all(self) -> bytes:
         """Until the server closes the connection."""
-        return _undated(await self._reader.read())
+        return _undated(await self.reader.read())
 
 
 def _undated(answer: bytes) -> bytes:
@@ -119,10 +119,23 @@ async def test_whatever_is_not_as_usual_goes_the_whole_way(post: Post, first: by
         client.writer.write(first)
         await until(lambda: client.tasks == 1)
         client.writer.write(chunk)
-        answer = await client._reader.readuntil(b"204 No Content\r\n")
+        answer = await client.reader.readuntil(b"204 No Content\r\n")
 
     assert answer.endswith(b"HTTP/1.1 204 No Content\r\n")
     assert post.station.inbox.kept == ["msg_1"]
+
+
+@pytest.mark.parametrize(("headers", "status"), [(None, b"204"), ([], b"401")])
+async def test_a_connection_that_is_kept_open_keeps_no_body(post: Post, headers: Headers | None, status: bytes) -> None:
+    body = b'{"event_id":"e1","event_type":"access_code.created","filler":"' + b"x" * 40_000 + b'"}'
+    async with calling(post) as client:
+        client.writer.write(request(headers, body))
+        answer = await client.reader.readuntil(b"\r\n\r\n")
+        (connection,) = client.server.server_state.connections
+        kept = bytes(connection.cycle.body)  # type: ignore[union-attr]
+
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert kept == b""
 
 
 async def test_one_connection_carries_one_delivery_after_the_other(post: Post) -> None:
