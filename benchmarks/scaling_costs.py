@@ -26,7 +26,7 @@ from benchmarks.load import VoidRun
 _SHARES = {1: 20, 10: 4, 100: 1}
 """Sizes of batches, and which part of all events is stored in such: small ones take longer."""
 BATCHES = tuple(_SHARES)
-DROPPED = "ix_events_device_id_block"
+DROPPED = "ix_events_device_id"
 """The index whose price is told: one database has it, the other one has not."""
 PRELOAD = "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'"
 """Before the start of the server that ``measure_costs`` is given."""

@@ -175,7 +175,12 @@ async def _transaction(engine: AsyncEngine, tell_changed: OnChanged | None = Non
     async with _connection(engine) as connection:
         transaction = await connection.begin()
         yield connection
-        await transaction.commit()
+        try:
+            await transaction.commit()
+        except BaseException as error:
+            # On SQLite it may still be open, and SQLAlchemy takes it for ended.
+            await connection.invalidate(error)
+            raise
         if tell_changed is not None and (changed := connection.info.pop(CHANGED, None)):
             tell_changed(changed)
 

@@ -1,4 +1,5 @@
-"""The inbox: a batch of deliveries becomes events, and signals that are marked, in one commit.
+"""The inbox: a batch of deliveries becomes events, and signals that are marked, in one commit (news of locks and
+accounts in commits before it on PostgreSQL).
 
 Acked means kept (contract, section 2.1): what ``store_batch`` returned may be acknowledged, and nothing else.
 """
@@ -24,11 +25,13 @@ from app.storage.inbox_rows import (
     Entry,
     Places,
     Source,
+    Times,
+    brought_again,
     living_codes,
     sort_out,
 )
 from app.storage.inbox_sql import statements
-from app.storage.inbox_sqlite import Keeping, Times
+from app.storage.inbox_sqlite import Keeping
 from app.storage.intake import Comparison, note_compared
 from app.storage.mentions import mention_steps
 
@@ -134,7 +137,8 @@ async def _send(db: Database, batch: Batch, times: Times, beside: _Beside) -> se
             delivered_at=times.delivered_at if is_quiet else None,
             backfilled=sum(entry.source == "backfill" for entry in new),
         )
-        steps += note_brought(db.dialect, _brought_again(batch, {event.event_id for event in events}))
+        known = batch.entries.keys() - {event.event_id for event in events}
+        steps += note_brought(db.dialect, brought_again(batch.entries.values(), known))
         if beside.track_all and times.received_at is not None:
             steps += mention_steps(db.dialect, living_codes(events), times.received_at)
         await run(connection, *steps)
@@ -182,10 +186,6 @@ async def _arrive(connection: AsyncConnection, batch: Batch, times: Times, place
     entries, quiet = batch.entries.values(), quiet_since(times.delivered_at)
     known = set(await run(connection, arrive(entries, times.received_at, quiet, places)))
     return [entry for entry in entries if entry.event.event_id not in known], None in known
-
-
-def _brought_again(batch: Batch, new: set[str]) -> list[str]:
-    return [event_id for event_id, entry in batch.entries.items() if entry.source == "webhook" and event_id not in new]
 
 
 def _outcomes(batch: Batch, new: set[str]) -> list[Outcome]:

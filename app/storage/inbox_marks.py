@@ -21,7 +21,7 @@ from app.storage.inbox_rows import Places, account_rows, device_rows
 from app.storage.inbox_sql import bind_list, one_of, statements
 from app.storage.types import bound
 
-_OF_PLACE = "SELECT {wanted} FROM access_codes WHERE {place} AND NOT is_terminal AND untracked_at IS NULL {kind}"
+_CODES_OF_PLACE = "SELECT {wanted} FROM access_codes WHERE {place} AND NOT is_terminal AND untracked_at IS NULL {kind}"
 # Whatever transaction concerns the same codes, nobody waits for anybody in a circle: signals are locked in the order of
 # their keys, and codes in that of their ids after them. News of a place counts as news of the code: what is decided
 # without it is decided again.
@@ -138,7 +138,7 @@ def codes_of_places(dialect: Dialect, wanted: str, kind: str = "", *, devices: b
         places.append(one_of(dialect, "device_id", "devices"))
     if accounts:
         places.append(one_of(dialect, "connected_account_id", "accounts"))
-    return " UNION ".join(_OF_PLACE.format(wanted=wanted, place=place, kind=kind) for place in places)
+    return " UNION ".join(_CODES_OF_PLACE.format(wanted=wanted, place=place, kind=kind) for place in places)
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
@@ -87,6 +87,14 @@ class Places:
 
     devices: Sequence[str]
     accounts: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When the last delivery of a batch was received, and the last that is a sign of life of the webhook at Seam."""
+
+    received_at: datetime | None
+    delivered_at: datetime | None
 
 
 def sort_out(deliveries: Sequence[Delivery]) -> Batch:
@@ -173,6 +181,11 @@ def event_row(entry: Entry) -> Row:
     ids = (event.access_code_id, event.device_id, event.connected_account_id, event.workspace_id)
     times = (event.occurred_at, event.created_at, entry.received_at)
     return (event.event_id, event.event_type, *ids, *times, entry.source, entry.taken, event.payload)
+
+
+def brought_again(entries: Iterable[Entry], known: Container[str]) -> list[str]:
+    """Events that were there, and that webhooks bring now."""
+    return [each.event.event_id for each in entries if each.source == "webhook" and each.event.event_id in known]
 
 
 def signal_rows(entries: Iterable[Entry], now: datetime) -> list[Row]:

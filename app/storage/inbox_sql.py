@@ -141,10 +141,16 @@ def keep_latest_signals(dialect: Dialect, otherwise: str = "") -> str:
 
 
 def _merge_devices(dialect: Dialect) -> str:
-    place = ", ".join(
-        f"{name} = coalesce(excluded.{name}, devices.{name})" for name in ("connected_account_id", "workspace_id")
-    )
     facets = DEVICE_COLUMNS[3:]
+    # Where the lock is now is what the latest says, whatever it is about. An older one only fills in what is not known.
+    known = ", ".join(f"coalesce(devices.{_quote(facet)}, '')" for facet in facets)
+    given = ", ".join(f"coalesce(excluded.{_quote(facet)}, '')" for facet in facets)
+    greatest = "max" if dialect == "sqlite" else "GREATEST"
+    place = ", ".join(
+        f"{name} = CASE WHEN {greatest}({given}) > {greatest}({known}) THEN coalesce(excluded.{name}, devices.{name})"
+        f" ELSE coalesce(devices.{name}, excluded.{name}) END"
+        for name in ("connected_account_id", "workspace_id")
+    )
     return f"""{_insert(dialect, devices, DEVICE_COLUMNS)}
         ON CONFLICT (device_id) DO UPDATE SET {place}, {_latest(dialect, devices, facets)}
         WHERE {_any_excluded(devices, facets, ">=")} {_told(dialect, "device_id")}"""

@@ -9,25 +9,25 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal
 
 from app.storage.driver import Step, fetch_here
 from app.storage.inbox_marks import find_locks, mark_codes, merge_places, note_arrivals, note_brought
-from app.storage.inbox_rows import Batch, Entry, Places, event_row, living_codes, places_of, signal_rows
+from app.storage.inbox_rows import (
+    Batch,
+    Entry,
+    Places,
+    Times,
+    brought_again,
+    event_row,
+    living_codes,
+    places_of,
+    signal_rows,
+)
 from app.storage.inbox_sql import bind_list, find_known, statements
 from app.storage.mentions import mention_steps
 
 _SQL: Literal["sqlite"] = "sqlite"
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """When the last delivery of a batch was received, and the last that is a sign of life of the webhook at Seam."""
-
-    received_at: datetime | None
-    delivered_at: datetime | None
 
 
 class Keeping:
@@ -48,7 +48,7 @@ class Keeping:
         new = [each for each in self._entries if each.event.event_id not in known] if known else self._entries
         fetch_here(connection, self._steps_for(new) if known else self._steps)
         self._mark_codes(connection, places_of(each.event for each in new))
-        fetch_here(connection, note_brought(_SQL, _brought_again(self._entries, known)))
+        fetch_here(connection, note_brought(_SQL, brought_again(self._entries, known)))
         return {each.event.event_id for each in new}
 
     def _known(self, connection: sqlite3.Connection) -> set[str]:
@@ -80,8 +80,3 @@ class Keeping:
         found = fetch_here(connection, [find_locks(_SQL, places.accounts)]) if places.accounts else []
         locks = {*places.devices, *(row[0] for row in found)}
         fetch_here(connection, mark_codes(_SQL, Places(sorted(locks), places.accounts), now))
-
-
-def _brought_again(entries: Sequence[Entry], known: set[str]) -> list[str]:
-    """Events that were there, and that webhooks bring now."""
-    return [each.event.event_id for each in entries if each.source == "webhook" and each.event.event_id in known]

@@ -158,17 +158,15 @@ async def list_events(conn: AsyncConnection, wanted: EventFilter, *, after: int 
 
 
 def event_listing(wanted: EventFilter, dialect: Dialect) -> Listing:
-    """By id. PostgreSQL's indexes by code and by lock know the order of blocks only, so there these come first."""
+    """By id. PostgreSQL's index by code knows the order of blocks only, so there these come first."""
     columns, query, sift = events.c, _select_events(), _event_conditions(wanted)
     if wanted.access_code_id is not None:
         query = query.where(columns.access_code_id == wanted.access_code_id)
+        if dialect == "postgresql":
+            return Listing(query.add_columns(_BLOCK), (_BLOCK, columns.id), sift)
     elif wanted.device_id is not None:
         query = query.where(columns.device_id == wanted.device_id)
-    else:
-        return Listing(query, (columns.id,), sift)
-    if dialect == "sqlite":
-        return Listing(query, (columns.id,), sift)
-    return Listing(query.add_columns(_BLOCK), (_BLOCK, columns.id), sift)
+    return Listing(query, (columns.id,), sift)
 
 
 async def _arrived_before(conn: AsyncConnection, ident: int, moment: datetime) -> bool:

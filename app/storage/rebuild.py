@@ -25,7 +25,6 @@ from app.storage.dialects import insert_into
 from app.storage.driver import run
 from app.storage.engine import Database
 from app.storage.errors import StorageConflict
-from app.storage.event_order import newest_first
 from app.storage.inbox_marks import mark_codes_of
 from app.storage.inbox_rows import Places
 from app.storage.tables import ACCOUNT_NEWS, accounts, devices, events, signals
@@ -203,7 +202,7 @@ async def _mend(db: Database, kind: _Kind, keys: Sequence[str], now: datetime) -
         for key, columns in differing.items():
             await conn.execute(update(kind.table).where(kind.key_column == key).values(**columns, **_news(kind, now)))
             if kind.table is devices:
-                await conn.execute(text(_PLACES.format(newest=newest_first(db.dialect))), {"device": key})
+                await conn.execute(_PLACES, {"device": key})
         await run(conn, *await mark_codes_of(conn, db.dialect, _places(kind, list(differing)), now))
     return len(differing)
 
@@ -234,14 +233,14 @@ def _places(kind: _Kind, keys: Sequence[str]) -> Places:
 
 
 # A row that was missing gets back where the lock is as well.
-_PLACES = """
+_PLACES = text("""
     UPDATE devices SET
         connected_account_id = coalesce(connected_account_id, (
             SELECT events.connected_account_id FROM events
             WHERE events.device_id = :device AND events.connected_account_id IS NOT NULL
-            ORDER BY {newest} LIMIT 1)),
+            ORDER BY events.id DESC LIMIT 1)),
         workspace_id = coalesce(workspace_id, (
             SELECT events.workspace_id FROM events
             WHERE events.device_id = :device AND events.workspace_id IS NOT NULL
-            ORDER BY {newest} LIMIT 1))
-    WHERE device_id = :device"""
+            ORDER BY events.id DESC LIMIT 1))
+    WHERE device_id = :device""")

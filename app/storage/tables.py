@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from app.domain.health import AccountFacet, DeviceFacet
 from app.domain.news import NewsKind
-from app.storage.event_order import newest_of
+from app.storage.event_order import newest_of_code
 from app.storage.types import BigId, ByteString, Json, UtcDateTime
 
 metadata = MetaData(
@@ -169,7 +169,7 @@ accounts = Table(
     *[Column(facet.value, ByteString) for facet in AccountFacet],
 )
 
-ACCOUNT_NEWS = """substr(news, 1, 10) = '{"account"'"""  # SQL for: an account takes something from the event
+ACCOUNT_NEWS = """substr(news, 1, 10) = '{"account"'"""  # SQL for: an account takes something from the event, as few do
 
 # Every genuine event, once. Signals can be rebuilt from it.
 events = Table(
@@ -190,9 +190,9 @@ events = Table(
     Column("news", Text),
     Column("payload", Text, nullable=False),  # JSON, PINs cut out
     UniqueConstraint("event_id"),
-    *newest_of("access_code_id", "device_id"),  # timeline, list filters
-    # rebuilding accounts; few events are about one
-    Index("ix_events_connected_account_id", "connected_account_id", "id", **_only(ACCOUNT_NEWS)),
+    *newest_of_code(),  # timeline, list filter
+    Index("ix_events_device_id", "device_id", "id"),  # list filter
+    Index("ix_events_connected_account_id", "connected_account_id", "id", **_only(ACCOUNT_NEWS)),  # rebuilding
 )
 
 # Signed payloads that could not be read, or that the database refused. The body itself is not kept: it may hold a PIN.

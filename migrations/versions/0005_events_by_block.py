@@ -1,4 +1,4 @@
-"""On PostgreSQL the events of a code, and of a lock, are found by an index of a sixth of the size."""
+"""On PostgreSQL the events of a code are found by an index of a sixth of the size."""
 
 from __future__ import annotations
 
@@ -10,21 +10,17 @@ down_revision = "0004"
 branch_labels = None
 depends_on = None
 
-_COLUMNS = ("access_code_id", "device_id")
-
 
 def upgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
-        return  # whose indexes hold each entry by itself, in any case with the number of its row
-    for column in _COLUMNS:
-        op.create_index(f"ix_events_{column}_block", "events", [column, sa.text("(id >> 20)")])
-        op.drop_index(f"ix_events_{column}", "events")
+        return  # whose index holds each entry by itself, in any case with the number of its row
+    op.create_index("ix_events_access_code_id_block", "events", ["access_code_id", sa.text("(id >> 20)")])
+    op.drop_index("ix_events_access_code_id", "events")
     op.execute("ANALYZE events")  # of an expression PostgreSQL knows nothing before
 
 
 def downgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
         return
-    for column in _COLUMNS:
-        op.create_index(f"ix_events_{column}", "events", [column, "id"])
-        op.drop_index(f"ix_events_{column}_block", "events")
+    op.create_index("ix_events_access_code_id", "events", ["access_code_id", "id"])
+    op.drop_index("ix_events_access_code_id_block", "events")

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, select
 
 from app.domain.events import Event
+from app.domain.health import DeviceFacet
 from app.domain.news import Issue, IssueSource, News, NewsKind, merge
 from app.storage.codec import decode_news, encode_news, news_to_json, to_json
 from app.storage.engine import Database
 from app.storage.inbox import store_batch
-from app.storage.tables import events, signals
+from app.storage.tables import devices, events, signals
 from tests.storage.arrivals import after, code_news, deliveries, device_news
 
 KINDS = (NewsKind.SET, NewsKind.FAILED, NewsKind.REMOVED)
@@ -121,3 +122,27 @@ async def test_what_is_put_together_in_a_hurry_is_the_text_that_it_is_compared_w
 async def test_a_batch_without_news_about_codes_leaves_signals_alone(db: Database) -> None:
     await store_batch(db, deliveries(device_news("e1")))
     assert await known(db) == {}
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0), (0, 1, 0), (1, 0, 1), (0, 1, 0, 1)])
+async def test_a_lock_hangs_on_the_account_that_its_latest_news_names(db: Database, order: tuple[int, ...]) -> None:
+    """Also where an older event, which is the latest about something else, comes late or once more."""
+    moved = [
+        device_news("e1", 10, DeviceFacet.BATTERY, "low", connected_account_id="old", workspace_id="w1"),
+        device_news("e2", 20, DeviceFacet.CONNECTION, "connected", connected_account_id="new", workspace_id="w2"),
+    ]
+    for place in order:
+        await store_batch(db, deliveries(moved[place]))
+
+    async with db.read() as conn:
+        lock = (await conn.execute(select(devices))).one()
+    assert (lock.connected_account_id, lock.workspace_id) == ("new", "w2")
+    assert lock.battery is not None
+
+
+async def test_older_news_of_a_lock_fills_in_what_is_not_known(db: Database) -> None:
+    await store_batch(db, deliveries(device_news("e2", 20, connected_account_id=None)))
+    await store_batch(db, deliveries(device_news("e1", 10, DeviceFacet.BATTERY, "low", connected_account_id="account")))
+
+    async with db.read() as conn:
+        assert (await conn.execute(select(devices.c.connected_account_id))).scalar_one() == "account"

@@ -10,10 +10,10 @@ from typing import Any
 
 import aiosqlite
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from app.storage.engine import Database, open_database
-from app.storage.errors import RefusedByDatabase, StorageUnavailable
+from app.storage.errors import RefusedByDatabase, StorageError, StorageUnavailable
 from app.storage.inbox import Outcome, store_batch
 from app.storage.limits import Limits
 from app.storage.tables import events, signals
@@ -127,3 +127,20 @@ async def test_a_batch_takes_one_trip_to_the_thread(db: Database, monkeypatch: p
     monkeypatch.setattr(aiosqlite.Connection, "_execute", counted)
     await store_batch(db, deliveries(code_news("e0"), *(code_news(f"e{each}") for each in range(20)), device_news("d")))
     assert len(trips) == 1
+
+
+async def test_a_commit_that_fails_in_a_longer_transaction_leaves_none_open(db: Database) -> None:
+    with pytest.raises(StorageError):
+        await _break_a_rule_at_the_end(db)
+
+    await add_one(db)
+    assert await count(db) == 1
+
+
+async def _break_a_rule_at_the_end(db: Database) -> None:
+    of_nobody = (
+        "INSERT INTO transitions (code_id, at, to_verdict, since, reason) VALUES ('nobody', 0, 'pending', 0, '')"
+    )
+    async with db.write() as conn:
+        await conn.execute(text("PRAGMA defer_foreign_keys=ON"))
+        await conn.execute(text(of_nobody))
