@@ -44,6 +44,8 @@ class Shed(StrEnum):
 
 _ANSWERS: tuple[Outcome | Shed, ...] = (*Outcome, *Shed)
 
+# A smaller batch would cost more for each event than sharing out saves.
+_SMALLEST_SHARE = 16
 # Deliveries press while more than so many wait or are being committed, and for so many seconds after.
 _PRESSING = 8
 _PRESSES_FOR = 0.25
@@ -210,7 +212,12 @@ class Committer:
             self._on_stored(deliveries)
 
     def _take(self) -> _Batch:
-        batch = _Batch([self._queue.popleft() for _ in range(min(len(self._queue), self._limits.batch))])
+        """Senders that each wait for their answers come back together. Where several commits may be in flight, what
+        gathered is shared out among them: the next deliveries of those of one that ends first are read while the others
+        run, so that neither side waits for the other."""
+        gathered, free = len(self._queue), self._limits.in_flight - len(self._in_flight)
+        share = -(-gathered // free) if gathered >= free * _SMALLEST_SHARE else gathered
+        batch = _Batch([self._queue.popleft() for _ in range(min(share, self._limits.batch))])
         self._in_flight.add(batch)
         return batch
 

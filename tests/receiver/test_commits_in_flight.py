@@ -94,6 +94,18 @@ async def test_a_second_commit_begins_beside_the_first_when_half_as_much_has_gat
     assert station.commits.sizes == begun
 
 
+@pytest.mark.parametrize(
+    ("together", "begun"), [(31, [31]), (32, [16, 16]), (101, [51, 50]), (700, [300, 300])], ids=str
+)
+async def test_many_that_gathered_are_shared_out_among_the_commits(together: int, begun: list[int]) -> None:
+    station = TwoAtATime(CommitLimits(waiting=1_000, waiting_bytes=1_000_000, batch=300, in_flight=2))
+
+    await station.send(together)
+
+    assert station.commits.sizes == begun
+    await station.close()
+
+
 async def test_what_was_too_little_for_a_commit_beside_another_has_its_own_when_that_one_ends(
     station: TwoAtATime,
 ) -> None:
