@@ -90,8 +90,10 @@ class Town:
         answer = httpx.get(f"{self.replicas[number].url}/readyz", trust_env=False, timeout=30)
         return answer.status_code, [check["name"] for check in answer.json()["checks"] if not check["ok"]]
 
-    def until(self, holds: Callable[[], bool], told: Callable[[], object] = lambda: "") -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+    def until(
+        self, holds: Callable[[], bool], told: Callable[[], object] = lambda: "", patience: float = PATIENCE_SECONDS
+    ) -> None:
+        deadline = time.monotonic() + patience
         while not holds():
             assert time.monotonic() < deadline, told()
             time.sleep(0.05)

@@ -172,7 +172,9 @@ async def test_a_case_carries_all_that_is_known(db: Database) -> None:
     lock_only: dict[str, Any] = {"device_id": None, "connected_account_id": None}
     await store_batch(db, deliveries(code_news("e1", access_code_id="ac", **lock_only), account_news("e2")))
     case = await case_of(db, row.id)
-    assert (case.row.connected_account_id, case.signals.version, len(case.health.account)) == ("account", 2, 1)
+    # News of the code and of its account: PostgreSQL marks once for both.
+    version = 1 if db.dialect == "postgresql" else 2
+    assert (case.row.connected_account_id, case.signals.version, len(case.health.account)) == ("account", version, 1)
     assert case.health.device_read is not None
     assert (case.row.intent().pin, case.row.with_intent(case.row.intent())) == (PIN, case.row)
 
