@@ -103,7 +103,8 @@ async def test_an_event_in_two_commits_at_once_is_stored_by_one_and_a_duplicate_
     assert Counter(exchange.status for exchange in exchanges) == {204: 800}
     assert await stored(db) == ids
     assert (post.station.count("stored"), post.station.count("duplicate")) == (400, 400)
-    assert (post.commits, post.most_at_once) == (16, 2)
+    assert post.most_at_once == 2
+    assert post.commits >= 16  # what gathered while none was in flight is shared out, so there may be more
 
 
 async def test_genuine_bytes_that_are_no_event_are_kept_apart(db: Database) -> None:
