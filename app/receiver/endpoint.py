@@ -9,16 +9,12 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.receiver.answers import ONLY_POST, TO_UNREAD, UNAVAILABLE, Answer
+from app.receiver.answers import ONLY_POST, TO_UNREAD, Answer
 from app.receiver.body import BodyLimits, BodyReader, Unread, Upload
 from app.receiver.examiner import Examiner
-from app.receiver.failures import describe
 from app.receiver.metrics import ReceiverMetrics
-
-log = structlog.get_logger(__name__)
 
 # The slash at the end is served alike: a redirect would count as a failed delivery.
 PATHS = frozenset({"/webhooks/seam", "/webhooks/seam/"})
@@ -41,9 +37,7 @@ class WebhookEndpoint:
         try:
             answer = await self._read_and_take(scope, upload)
         except Exception as error:  # noqa: BLE001 - anything unforeseen: Seam is asked to come again
-            log.error("delivery_failed", **describe(error))
-            self._metrics.deliveries.labels("failed").inc()
-            answer = UNAVAILABLE
+            answer = self.examiner.excuse(error)
         if answer is None:
             return
         if answer.closes:

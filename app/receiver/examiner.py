@@ -96,13 +96,14 @@ class Examiner:
         try:
             answer = self._judge(arrival)
         except Exception as error:  # noqa: BLE001 - anything unforeseen: Seam is asked to come again
-            answer = self._excuse(error)
+            answer = self.excuse(error)
         if isinstance(answer, _Proven):
             return answer
         arrival.reply(answer)
         return None
 
-    def _excuse(self, error: Exception) -> Answer:
+    def excuse(self, error: Exception) -> Answer:
+        """What is answered after a fault of ours, which is told and counted."""
         log.error("delivery_failed", **describe(error))
         self._metrics.deliveries.labels("failed").inc()
         return UNAVAILABLE
@@ -142,7 +143,7 @@ class Examiner:
             delivery = Delivery(proven.proof.delivery_id, proven.now, len(body), digest, reading, "webhook")
             self._committer.submit(delivery, lambda result: reply(TO_RESULT[result]))
         except Exception as error:  # noqa: BLE001 - the others of this turn are handed on all the same
-            reply(self._excuse(error))
+            reply(self.excuse(error))
 
     def _note(self, reason: Reason, now: datetime) -> None:
         self._metrics.deliveries.labels("rejected").inc()
