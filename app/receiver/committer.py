@@ -168,12 +168,9 @@ class Committer:
 
     async def _run(self) -> None:
         try:
-            async with asyncio.TaskGroup() as commits:
-                while self._open or self._queue:
-                    await self._turn.wait()
-                    self._turn.clear()
-                    while self._is_time():
-                        commits.create_task(self._commit_or_tell(self._take()))
+            async with asyncio.TaskGroup() as writers:
+                for _ in range(self._limits.in_flight):
+                    writers.create_task(self._write())
         finally:
             # With anything left only when this task is cancelled: nobody may wait for an answer that never comes.
             self._open = False
@@ -182,6 +179,25 @@ class Committer:
             self._in_flight.clear()
             self._queue.clear()
 
+    async def _write(self) -> None:
+        """Commit one batch after the other. The next is on its way to storage before the one that ended is answered:
+        those who get their answers come back at once, and reading what they bring would keep it waiting."""
+        while await self._has_turn():
+            batch = self._take()
+            if self._is_time():
+                self._turn.set()  # for another writer
+            await self._commit_or_tell(batch)
+        self._turn.set()
+
+    async def _has_turn(self) -> bool:
+        """Wait until the next batch should begin; ``False``: there will be none."""
+        while not self._is_time():
+            if not self._open and not self._queue:
+                return False
+            self._turn.clear()
+            await self._turn.wait()
+        return True
+
     async def _commit_or_tell(self, batch: _Batch) -> None:
         try:
             await self._commit(batch)
@@ -189,12 +205,11 @@ class Committer:
             log.warning("batch_unavailable", count=len(batch.waiting), **describe(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the next batch must get its chance
             log.error("batch_failed", count=len(batch.waiting), **describe(error))
-        finally:
-            if batch.waiting:
-                self._metrics.commit_failures.inc()
-                self._give_up(batch)
-            self._in_flight.discard(batch)
-            self._turn.set()
+        else:
+            return
+        self._metrics.commit_failures.inc()
+        self._in_flight.discard(batch)
+        self._give_up(batch)
 
     async def _commit(self, batch: _Batch) -> None:
         deliveries = [waiting.delivery for waiting in batch.waiting]
@@ -202,14 +217,23 @@ class Committer:
         async with asyncio.timeout(self._limits.commit_seconds):
             outcomes = await self._store(deliveries)
         ended = perf_counter()
-        if self._held > _PRESSING:
-            self._presses_until = ended + _PRESSES_FOR
         if len(outcomes) != len(deliveries):
             raise RuntimeError("the inbox answered for another number of deliveries than it was given")
+        if self._held > _PRESSING:
+            self._presses_until = ended + _PRESSES_FOR
+        self._in_flight.discard(batch)
+        self._let_go(batch)
+        asyncio.get_running_loop().call_soon(self._conclude, batch, outcomes, ended - started)
+
+    def _conclude(self, batch: _Batch, outcomes: Sequence[Outcome], seconds: float) -> None:
+        deliveries = [waiting.delivery for waiting in batch.waiting]
         self._settle(batch, outcomes)
-        self._report(deliveries, outcomes, ended - started)
-        if Outcome.STORED in outcomes:
-            self._on_stored(deliveries)
+        try:
+            self._report(deliveries, outcomes, seconds)
+            if Outcome.STORED in outcomes:
+                self._on_stored(deliveries)
+        except Exception as error:  # noqa: BLE001 - they are stored and answered
+            log.error("batch_failed", count=len(deliveries), **describe(error))
 
     def _take(self) -> _Batch:
         """Senders that each wait for their answers come back together. Where several commits may be in flight, what
@@ -222,18 +246,20 @@ class Committer:
         return batch
 
     def _give_up(self, batch: _Batch) -> None:
+        self._let_go(batch)
         self._settle(batch, [Shed.UNAVAILABLE] * len(batch.waiting))
+
+    def _let_go(self, batch: _Batch) -> None:
+        self._held -= len(batch.waiting)
+        self._held_bytes -= sum(waiting.delivery.size for waiting in batch.waiting)
 
     def _settle(self, batch: _Batch, answers: Sequence[Outcome | Shed]) -> None:
         """Answer everyone in the batch. Who has gone away since is counted all the same."""
         for waiting, answer in zip(batch.waiting, answers, strict=True):
-            self._held_bytes -= waiting.delivery.size
             try:
                 waiting.reply(answer)
             except Exception as error:  # noqa: BLE001 - one that cannot be told must not keep the others waiting
                 log.error("reply_failed", **describe(error))
-        self._held -= len(answers)
-        batch.waiting.clear()
         for kind in _ANSWERS:
             if count := answers.count(kind):
                 self._metrics.deliveries.labels(kind.value).inc(count)

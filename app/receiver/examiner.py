@@ -1,7 +1,7 @@
 """Whether deliveries are genuine and what they say, before they are handed on to be stored.
 
-What comes in during one turn of the loop is examined together, one step after the other: all signatures, then all
-events. A step whose code and data are in the processor's caches takes about half of its time.
+What comes in during one turn of the loop is examined together, a few dozen at a time and one step after the other: all
+signatures, then all events. A step whose code and data are in the processor's caches takes about half of its time.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from app.storage.inbox import Delivery
 
 log = structlog.get_logger(__name__)
 
-# So many, or so many bytes, are not kept waiting for the end of the turn.
-_MOST_AT_ONCE = 100
-_MOST_BYTES_AT_ONCE = 1024 * 1024
+# After so many, what storage has answered meanwhile gets its turn.
+_MOST_AT_ONCE = 32
+_MOST_BYTES_GATHERED = 1024 * 1024
 _TELL_EVERY = timedelta(minutes=1)
 
 Reply = Callable[[Answer], None]
@@ -77,14 +77,24 @@ class Examiner:
         """``reply`` is called once with the answer: when the delivery is turned away, or when it is committed. Who goes
         away meanwhile gives up the answer, never the write. Call it inside the running loop; it never raises."""
         if not self._gathered:
-            asyncio.get_running_loop().call_soon(self._examine)
+            self._examine_soon()
         self._gathered.append(_Arrival(headers, body, reply))
         self._gathered_bytes += len(body)
-        if len(self._gathered) >= _MOST_AT_ONCE or self._gathered_bytes >= _MOST_BYTES_AT_ONCE:
-            self._examine()
+        while self._gathered_bytes >= _MOST_BYTES_GATHERED:
+            self._examine_some()
+
+    def _examine_soon(self) -> None:
+        asyncio.get_running_loop().call_soon(self._examine)
 
     def _examine(self) -> None:
-        arrivals, self._gathered, self._gathered_bytes = self._gathered, [], 0
+        self._examine_some()
+        if self._gathered:
+            self._examine_soon()
+
+    def _examine_some(self) -> None:
+        arrivals = self._gathered[:_MOST_AT_ONCE]
+        del self._gathered[:_MOST_AT_ONCE]
+        self._gathered_bytes -= sum(len(each.body) for each in arrivals)
         proven = [found for each in arrivals if (found := self._prove(each)) is not None]
         readings = [self._read(each) for each in proven]
         for each, reading in zip(proven, readings, strict=True):

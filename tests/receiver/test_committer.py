@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 from structlog.testing import capture_logs
@@ -52,6 +53,22 @@ async def test_what_gathers_while_a_commit_runs_shares_the_next_one(station: Sta
 
     assert await asyncio.gather(*first, *others) == [Outcome.STORED] * 6
     assert [len(batch) for batch in station.inbox.batches] == [1, 5]
+
+
+async def test_the_next_batch_is_on_its_way_before_the_one_that_ended_is_answered(station: Station) -> None:
+    answered: list[tuple[str, int]] = []
+
+    def note(name: str, _: Outcome | Shed) -> None:
+        answered.append((name, station.inbox.attempts))
+
+    station.inbox.gate.clear()
+    for name in ("a", "b"):
+        station.committer.submit(delivery(name), partial(note, name))
+        await until(lambda: station.inbox.attempts == 1)
+    station.inbox.gate.set()
+    await until(lambda: len(answered) == 2)
+
+    assert answered == [("a", 2), ("b", 2)]
 
 
 async def test_a_thousand_at_once_need_few_commits() -> None:
