@@ -20,7 +20,7 @@ FILES = sorted(APP.rglob("*.py"))
 OWNERS = {
     "svix": ("app/sandbox/", "app/alerts/"),
     "apprise": ("app/alerts/",),
-    "standardwebhooks": ("app/receiver/signature.py", "app/sandbox/"),
+    "standardwebhooks": (),
     "sqlalchemy": ("app/storage/",),
     "alembic": ("app/storage/",),
     "aiosqlite": ("app/storage/",),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -42,14 +42,18 @@ _IDS = (
     "connected_account_id",
     "backup_access_code_id",
 )
+_Ids = tuple[str, str, str | None, str | None, str | None, str | None, str | None]
+_VISIBLE = bytes(range(ord("!"), ord("~") + 1))
 _ISSUE_LISTS = (
     ("access_code_", IssueSource.ACCESS_CODE),
     ("device_", IssueSource.DEVICE),
     ("connected_account_", IssueSource.ACCOUNT),
 )
-_ISSUE_FIELDS = frozenset(prefix + name for prefix, _ in _ISSUE_LISTS for name in ("errors", "warnings"))
+_ISSUE_FIELDS = tuple(prefix + name for prefix, _ in _ISSUE_LISTS for name in ("errors", "warnings"))
+_CHANGES = frozenset({NewsKind.CODE_CHANGED, NewsKind.CHANGED, NewsKind.CHANGE_REQUESTED})
 # An event that claims to lie further ahead would outweigh all true news until then.
 _MOST_AHEAD = timedelta(days=1)
+_BACKSLASH = ord("\\")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _decode = json.JSONDecoder(parse_constant=lambda _: None).decode
 
@@ -123,30 +127,37 @@ def read_event(
     it. An event without an id goes by its delivery's: ``svix:<delivery_id>``. ``fast`` changes nothing but the time.
     """
     obj = _parse(body, fast)
-    if isinstance(obj, Reason):
+    if not isinstance(obj, dict):  # to ask whether it is a Reason, an enumeration, takes several times as long
         return Unreadable(obj)
-    ids = _read_ids(obj)
-    if "event_type" not in ids:
-        return Unreadable(Reason.NO_EVENT_TYPE)
-    event_id = ids.setdefault("event_id", f"svix:{delivery_id}")
-    if not _are_usable(ids.values()):
-        return Unreadable(Reason.UNUSABLE_ID)
-    event_type = ids["event_type"]
-    redacted = _redact(obj, body, event_type, fast)
+    ids = _read_ids(obj, delivery_id)
+    if not isinstance(ids, tuple):
+        return Unreadable(ids)
+    event_type, event_id, workspace_id, access_code_id, device_id, connected_account_id, backup_id = ids
+    kind = NEWS.get(event_type)
+    redacted = _redact(obj, body, is_strict=kind is None and event_type not in KNOWN, fast=fast)
     occurred_at, created_at = _read_times(obj, received_at)
+    news = device_state = account_state = None
+    if kind is None:
+        device_state = _read_device_state(obj, event_type, device_id, occurred_at, event_id)
+        account_state = _read_account_state(event_type, connected_account_id, occurred_at, event_id)
+    elif access_code_id is not None:
+        pin, issues = _read_pin(kind, obj), _read_issues(redacted.payload)
+        fingerprint = fingerprinter.pin(device_id, pin) if pin and device_id else None
+        news = kind, News(occurred_at, event_id, fingerprint, backup_id, issues)
+    # By position: by name that takes more than twice as long.
     return Event(
-        event_id=event_id,
-        event_type=event_type,
-        occurred_at=occurred_at,
-        created_at=created_at,
-        workspace_id=ids.get("workspace_id"),
-        access_code_id=ids.get("access_code_id"),
-        device_id=ids.get("device_id"),
-        connected_account_id=ids.get("connected_account_id"),
-        payload=redacted.text,
-        news=_read_news(obj, redacted.payload, ids, occurred_at, fingerprinter),
-        device_state=_read_device_state(obj, ids, occurred_at),
-        account_state=_read_account_state(ids, occurred_at),
+        event_id,
+        event_type,
+        occurred_at,
+        created_at,
+        workspace_id,
+        access_code_id,
+        device_id,
+        connected_account_id,
+        redacted.text,
+        news,
+        device_state,
+        account_state,
     )
 
 
@@ -159,8 +170,8 @@ def _parse(body: bytes, fast: FastJson | None) -> dict[str, Any] | Reason:
         return Reason.TOO_DEEP
     if not isinstance(obj, dict):
         return Reason.NOT_AN_OBJECT
-    # Only an escape can bring in what a database refuses.
-    return _storable_values(obj) if b"\\u" in body else obj
+    # Only an escape can bring in what a database refuses. The search for one byte is by far the quicker.
+    return _storable_values(obj) if _BACKSLASH in body and b"\\u" in body else obj
 
 
 def _reason(error: ValueError) -> Reason:
@@ -168,8 +179,7 @@ def _reason(error: ValueError) -> Reason:
     return Reason.NOT_JSON if is_malformed else Reason.NUMBER_TOO_LONG
 
 
-def _redact(obj: dict[str, Any], body: bytes, event_type: str, fast: FastJson | None) -> Redacted:
-    is_strict = event_type not in KNOWN
+def _redact(obj: dict[str, Any], body: bytes, *, is_strict: bool, fast: FastJson | None) -> Redacted:
     if fast is None:
         return redact(obj, is_strict=is_strict)
     try:
@@ -202,21 +212,52 @@ def _storable_text(text: str) -> str:
     return _UNSTORABLE.sub("\ufffd", text)
 
 
-def _read_ids(obj: Mapping[str, Any]) -> dict[str, str]:
-    """The ids that the event has; one that is no string, or blank, counts as absent."""
-    return {name: value for name in _IDS if isinstance(value := obj.get(name), str) and not value.isspace() and value}
+def _read_ids(obj: Mapping[str, Any], delivery_id: str) -> _Ids | Reason:
+    """In the order of ``_IDS``; one that is no string, or blank, counts as absent."""
+    found = [*map(obj.get, _IDS)]
+    try:
+        together = "".join(filter(None, found)).encode()
+    except (TypeError, UnicodeEncodeError):  # one is no string, or half a surrogate pair
+        return _read_odd_ids(found, delivery_id)
+    event_type, event_id, workspace_id, access_code_id, device_id, connected_account_id, backup_id = found
+    if not event_type or not event_id or len(together) > LONGEST_ID or together.translate(None, _VISIBLE):
+        return _read_odd_ids(found, delivery_id)
+    return (
+        event_type,
+        event_id,
+        workspace_id or None,
+        access_code_id or None,
+        device_id or None,
+        connected_account_id or None,
+        backup_id or None,
+    )
+
+
+def _read_odd_ids(values: Iterable[object], delivery_id: str) -> _Ids | Reason:
+    """Those that have to be looked at one by one."""
+    event_type, event_id, *others = (
+        value if isinstance(value, str) and value and not value.isspace() else None for value in values
+    )
+    if event_type is None:
+        return Reason.NO_EVENT_TYPE
+    event_id = event_id or f"svix:{delivery_id}"
+    if not _are_usable([event_type, event_id, *filter(None, others)]):
+        return Reason.UNUSABLE_ID
+    workspace_id, access_code_id, device_id, connected_account_id, backup_id = others
+    return event_type, event_id, workspace_id, access_code_id, device_id, connected_account_id, backup_id
 
 
 def _are_usable(ids: Collection[str]) -> bool:
     # What cannot be printed is a control character (storage separates with one), NUL, or half a surrogate pair.
-    together = "".join(ids)
-    return together.isprintable() and (len(together) <= LONGEST_ID or max(map(len, ids)) <= LONGEST_ID)
+    return "".join(ids).isprintable() and max(map(len, ids)) <= LONGEST_ID
 
 
 def _read_times(obj: Mapping[str, Any], received_at: datetime) -> tuple[datetime, datetime]:
     """When it happened and when the event was made; each stands in for the other."""
-    occurred_at = _believable(read_time(obj.get("occurred_at")), received_at)
-    created_at = _believable(read_time(obj.get("created_at")), received_at)
+    occurred_at, created_at = read_time(obj.get("occurred_at")), read_time(obj.get("created_at"))
+    if occurred_at and created_at and occurred_at <= received_at and created_at <= received_at:
+        return occurred_at, created_at
+    occurred_at, created_at = _believable(occurred_at, received_at), _believable(created_at, received_at)
     return occurred_at or created_at or received_at, created_at or occurred_at or received_at
 
 
@@ -226,38 +267,20 @@ def _believable(moment: datetime | None, received_at: datetime) -> datetime | No
     return None
 
 
-def _read_news(
-    obj: Mapping[str, Any],
-    redacted: Mapping[str, Any],
-    ids: Mapping[str, str],
-    occurred_at: datetime,
-    fingerprinter: Fingerprinter,
-) -> tuple[NewsKind, News] | None:
-    kind = NEWS.get(ids["event_type"])
-    if kind is None or "access_code_id" not in ids:
-        return None
-    pin, device_id = _read_pin(kind, obj), ids.get("device_id")
-    return kind, News(
-        occurred_at=occurred_at,
-        event_id=ids["event_id"],
-        pin=fingerprinter.pin(device_id, pin) if pin and device_id else None,
-        backup_access_code_id=ids.get("backup_access_code_id"),
-        issues=_read_issues(redacted),
-    )
-
-
 def _read_pin(kind: NewsKind, obj: Mapping[str, Any]) -> str | None:
     """The PIN that the event says is, or shall be, on the lock. A number is none: it has lost its leading zeros."""
+    pin = _changed_pin(kind, obj) if kind in _CHANGES else obj.get("code")
+    return pin if isinstance(pin, str) and 0 < len(pin) <= _LONGEST_PIN else None
+
+
+def _changed_pin(kind: NewsKind, obj: Mapping[str, Any]) -> object:
     match kind:
         case NewsKind.CODE_CHANGED:
-            pin = _get(obj.get("to"), "code")
+            return _get(obj.get("to"), "code")
         case NewsKind.CHANGED:
-            pin = _get(_entry(obj.get("changed_properties"), "property", "code"), "to")
-        case NewsKind.CHANGE_REQUESTED:
-            pin = _get(_get(_entry(obj.get("requested_mutations"), "mutation_code", "updating_code"), "to"), "code")
+            return _get(_entry(obj.get("changed_properties"), "property", "code"), "to")
         case _:
-            pin = obj.get("code")
-    return pin if isinstance(pin, str) and 0 < len(pin) <= _LONGEST_PIN else None
+            return _get(_get(_entry(obj.get("requested_mutations"), "mutation_code", "updating_code"), "to"), "code")
 
 
 def _get(obj: object, name: str) -> object:
@@ -272,27 +295,29 @@ def _entry(entries: object, name: str, value: str) -> object:
 
 
 def _read_issues(redacted: Mapping[str, Any]) -> tuple[Issue, ...]:
-    if _ISSUE_FIELDS.isdisjoint(redacted):
+    if not any(map(redacted.get, _ISSUE_FIELDS)):  # most have none of these lists, or empty ones
         return ()
     lists = (read_issues(redacted, source=source, redact=redact_text, prefix=name) for name, source in _ISSUE_LISTS)
     return tuple(islice(chain.from_iterable(lists), MOST_ISSUES))
 
 
 def _read_device_state(
-    obj: Mapping[str, Any], ids: Mapping[str, str], occurred_at: datetime
+    obj: Mapping[str, Any], event_type: str, device_id: str | None, occurred_at: datetime, event_id: str
 ) -> tuple[DeviceFacet, State] | None:
-    if "device_id" not in ids:
+    if device_id is None:
         return None
-    if ids["event_type"] == BATTERY_STATUS_CHANGED:
+    if event_type == BATTERY_STATUS_CHANGED:
         status = obj.get("battery_status")
         found = (DeviceFacet.BATTERY, status) if isinstance(status, str) and status in BATTERY_STATUSES else None
     else:
-        found = DEVICE_STATES.get(ids["event_type"])
-    return (found[0], State(found[1], occurred_at, ids["event_id"])) if found else None
+        found = DEVICE_STATES.get(event_type)
+    return (found[0], State(found[1], occurred_at, event_id)) if found else None
 
 
-def _read_account_state(ids: Mapping[str, str], occurred_at: datetime) -> tuple[AccountFacet, State] | None:
-    found = ACCOUNT_STATES.get(ids["event_type"])
-    if found is None or "connected_account_id" not in ids:
+def _read_account_state(
+    event_type: str, connected_account_id: str | None, occurred_at: datetime, event_id: str
+) -> tuple[AccountFacet, State] | None:
+    found = ACCOUNT_STATES.get(event_type)
+    if found is None or connected_account_id is None:
         return None
-    return found[0], State(found[1], occurred_at, ids["event_id"])
+    return found[0], State(found[1], occurred_at, event_id)

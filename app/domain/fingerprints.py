@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 
+from app.domain.keyed_hash import KeyedHash
+
 
 class Fingerprinter:
     """Makes fingerprints under one secret key. Each use has its own key, derived from the secret one."""
@@ -18,9 +20,8 @@ class Fingerprinter:
     def __init__(self, key: bytes) -> None:
         if not key:
             raise ValueError("an empty key would make fingerprints that anybody can make")
-        # Prepared, and copied for each use: setting up the key costs more than the text.
-        self._pins = hmac.new(_derive(key, "pin"), digestmod="sha256")
-        self._bodies = hmac.new(_derive(key, "body"), digestmod="sha256")
+        self._pins = KeyedHash(_derive(key, "pin"))
+        self._bodies = KeyedHash(_derive(key, "body"))
         self.key_id = _derive(key, "key id").hex()[:8]
 
     def pin(self, device_id: str, pin: str) -> str:
@@ -28,11 +29,11 @@ class Fingerprinter:
         device = device_id.encode("utf-8", "surrogatepass")
         # The length in front keeps ("lock1", "234") apart from ("lock12", "34").
         text = len(device).to_bytes(8, "big") + device + pin.encode("utf-8", "surrogatepass")
-        return f"{self.key_id}:{_hex(self._pins, text)}"
+        return f"{self.key_id}:{self._pins.digest(text).hex()}"
 
     def digest(self, data: bytes) -> str:
         """``<key id>:<hex>`` over a body: tells whether two are the same, and nothing of what they hold."""
-        return f"{self.key_id}:{_hex(self._bodies, data)}"
+        return f"{self.key_id}:{self._bodies.digest(data).hex()}"
 
 
 def same_pin(first: str | None, second: str | None) -> bool | None:
@@ -44,12 +45,6 @@ def same_pin(first: str | None, second: str | None) -> bool | None:
     if not first_colon or not second_colon or first_key != second_key:
         return None
     return hmac.compare_digest(first.encode(), second.encode())
-
-
-def _hex(prepared: hmac.HMAC, data: bytes) -> str:
-    one = prepared.copy()
-    one.update(data)
-    return one.hexdigest()
 
 
 def _derive(key: bytes, use: str) -> bytes:

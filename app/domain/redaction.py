@@ -27,6 +27,9 @@ _JUST_DIGITS = re.compile(r"\s*\d{4,12}\s*")
 _DIGIT = re.compile(r"\d")
 _SEPARATORS = " \t-_./:,()#*"
 _SEPARATING = _SEPARATORS.encode()
+_CUT_OR_SEPARATING = CUT.encode() + _SEPARATING
+_ALL_SEPARATING = re.compile(rf"[\s{re.escape(_SEPARATORS)}]+")
+_BACKSLASH = ord("\\")
 _UNSEPARATE = str.maketrans("", "", _SEPARATORS)
 _SPREAD = re.compile(rf"\d(?:[\s{re.escape(_SEPARATORS)}]{{0,3}}\d){{2,}}")
 _ID_OR_TIME = re.compile(
@@ -52,8 +55,12 @@ _SIDES = frozenset({"from", "to", "old", "new", "value", "previous", "current", 
 _CHANGES_OF_NAME = frozenset({"name", "updating_name", "access_code.name_changed"})
 
 _HUGE = 2**63
-Encode = Callable[[dict[str, Any]], str]
-encode_json: Encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+Encode = Callable[[dict[str, Any]], bytes]
+_spell = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+
+
+def encode_json(payload: dict[str, Any]) -> bytes:
+    return _spell(payload).encode("utf-8", "surrogatepass")
 
 
 class Redacted(NamedTuple):
@@ -62,8 +69,8 @@ class Redacted(NamedTuple):
 
     payload: dict[str, Any]
     text: str
-    pins: frozenset[str]
-    may_be_rounded: bool = False
+    pins: set[str]
+    may_be_rounded: bool
 
 
 def redact(payload: Mapping[str, Any], *, is_strict: bool = False, encode: Encode = encode_json) -> Redacted:
@@ -74,11 +81,11 @@ def redact(payload: Mapping[str, Any], *, is_strict: bool = False, encode: Encod
     """
     learner = _Learner(is_strict)
     cut = learner.mapping(payload, 0)
-    text = encode(cut)
-    if _mentions(text, learner.pins):
+    data = encode(cut)
+    if learner.pins and _mentions(data, learner.pins):
         cut = _Sweeper(learner.pins).mapping(cut, is_top=True)
-        text = encode(cut)
-    return Redacted(cut, text, frozenset(learner.pins), learner.may_be_rounded)
+        data = encode(cut)
+    return Redacted(cut, data.decode("utf-8", "surrogatepass"), learner.pins, learner.may_be_rounded)
 
 
 def redact_text(text: str, pins: Iterable[str] = ()) -> str:
@@ -117,27 +124,31 @@ def _kind_of(key: str) -> _Kind:
 
 
 _PIN, _CODE, _TEXT, _ID, _OTHER = _Kind
+_NEVER_CUT = (type(None), bool)
 
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """What the keys of an object say about its values. Payloads come in a few forms, again and again."""
+    """What the keys of an object and the types of its values tell. Payloads come in a few forms, again and again."""
 
-    kinds: Mapping[str, _Kind]
-    ids: frozenset[str]
-    others: frozenset[str]
+    objects: tuple[str, ...]  # keys of objects that have to be looked through
+    suspects: tuple[tuple[str, _Kind], ...]  # keys of other values that have to be looked at
     has_sides: bool
 
 
-@lru_cache(maxsize=1024)
-def _form_of(keys: tuple[str, ...]) -> _Form:
-    kinds = {key: _kind_of(key) for key in keys}
-    return _Form(
-        kinds,
-        ids=frozenset(key for key in keys if kinds[key] is _ID),
-        others=frozenset(key for key in keys if kinds[key] in (_ID, _OTHER)),
-        has_sides=not _SIDES.isdisjoint(keys),
-    )
+@lru_cache(maxsize=2048)
+def _form_of(
+    keys: tuple[str, ...], types: tuple[type, ...], is_strict: bool, kind_of_sides: _Kind | None = None
+) -> _Form:
+    kinds = {key: kind_of_sides if kind_of_sides and key in _SIDES else _kind_of(key) for key in keys}
+    plain = (_ID,) if is_strict else (_ID, _OTHER)
+    objects, suspects = [], []
+    for (key, kind), of in zip(kinds.items(), types, strict=True):
+        if of is dict and kind not in (_PIN, _TEXT):
+            objects.append(key)
+        elif of not in _NEVER_CUT and not (of is str and kind in plain):
+            suspects.append((key, kind))
+    return _Form(tuple(objects), tuple(suspects), has_sides=not _SIDES.isdisjoint(keys))
 
 
 class _Learner:
@@ -153,17 +164,15 @@ class _Learner:
     def mapping(self, source: Mapping[str, Any], depth: int) -> dict[str, Any]:
         if not source:
             return {}
-        form = _form_of(tuple(source))
-        kind_of_sides = _kind_of_sides(source) if form.has_sides else None
-        plain = form.ids if self._is_strict else form.others
-        if kind_of_sides is not None:
-            plain -= _SIDES
+        keys, types = tuple(source), tuple(map(type, source.values()))
+        form = _form_of(keys, types, self._is_strict)
+        if form.has_sides:
+            form = _form_of(keys, types, self._is_strict, _kind_of_sides(source))
         result = dict(source)
-        for key, value in source.items():
-            if value is None or (type(value) is str and key in plain):
-                continue
-            kind = kind_of_sides if kind_of_sides is not None and key in _SIDES else form.kinds[key]
-            result[key] = self._value(value, kind, depth + 1)
+        for key in form.objects:
+            result[key] = self.mapping(result[key], depth + 1) if depth < DEEPEST else CUT
+        for key, kind in form.suspects:
+            result[key] = self._value(result[key], kind, depth + 1)
         return result
 
     def _value(self, value: object, kind: _Kind, depth: int) -> object:
@@ -283,15 +292,16 @@ def _is_protected(key: str, text: str) -> bool:
     return _ID_OR_TIME.fullmatch(text) is not None or (key in _WORDS and _WORD.fullmatch(text) is not None)
 
 
-def _mentions(text: str, pins: set[str]) -> bool:
-    """Whether JSON text may hold one of the PINs. Only a quick look: it may be wrong when it says yes."""
-    if not pins:
-        return False
-    if len(pins) > MOST_PINS or "\\" in text:
+def _mentions(data: bytes, pins: set[str]) -> bool:
+    """Whether JSON may hold one of the PINs. Only a quick look: it may be wrong when it says yes."""
+    if len(pins) > MOST_PINS or _BACKSLASH in data:
         return True
-    unseparated = text.encode("utf-8", "replace").translate(None, _SEPARATING)
+    bare = data.translate(None, _CUT_OR_SEPARATING)
+    if not bare.isascii():  # there are other spaces in Unicode
+        bare = _ALL_SEPARATING.sub("", data.decode("utf-8", "surrogatepass")).encode("utf-8", "surrogatepass")
     for pin in pins:  # noqa: SIM110 - on every delivery: a generator costs as much as the search
-        if pin in text or pin.encode("utf-8", "replace") in unseparated:
+        # By find: "in" first asks whether the PIN is a number, and takes an exception for the answer.
+        if not pin.isascii() or bare.find(pin.encode().translate(None, _SEPARATING)) >= 0:
             return True
     return False
 

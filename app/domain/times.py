@@ -16,12 +16,13 @@ def read_time(value: object) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(value.strip())
-        if moment.tzinfo is None:
-            return None
-        if moment.tzinfo is not UTC:
+        zone = moment.tzinfo
+        if zone is not UTC:
+            if zone is None:
+                return None
             moment = moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    if moment < _EARLIEST:
-        return None
-    return min(moment, _LATEST)
+    if _EARLIEST <= moment < _LATEST:
+        return moment
+    return None if moment < _EARLIEST else _LATEST

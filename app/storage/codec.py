@@ -95,9 +95,9 @@ def to_json(value: _Rest | str) -> str:
         raise ValueError(str(error)) from None
 
 
-def _payload_to_json(payload: _Rest) -> str:
+def _payload_to_json(payload: _Rest) -> bytes:
     try:
-        return orjson.dumps(payload).decode()
+        return orjson.dumps(payload)
     except orjson.JSONEncodeError as error:
         raise ValueError(str(error)) from None
 

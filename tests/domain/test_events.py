@@ -280,6 +280,22 @@ def test_an_event_without_an_id_goes_by_its_deliverys(event_id: object) -> None:
     assert event.news[1].event_id == "svix:msg_1"
 
 
+@pytest.mark.parametrize("name", ["workspace_id", "access_code_id", "device_id", "connected_account_id"])
+@pytest.mark.parametrize("value", [0, False, "", " ", "\n", [], {}, ["a"], {"a": 1}, 7])
+def test_an_id_that_is_none_counts_as_absent_and_spoils_no_other(name: str, value: object) -> None:
+    example = EXAMPLES["access_code.set_on_device"]
+    event = read({**example, name: value})
+    assert getattr(event, name) is None
+    assert event.event_id == example["event_id"]
+
+
+@pytest.mark.parametrize("value", ["the front door", "t\N{LATIN SMALL LETTER U WITH DIAERESIS}r", "i" * 255, "{}\"'"])
+def test_ids_are_opaque(value: str) -> None:
+    event = read({**EXAMPLES["device.connected"], "event_id": value, "device_id": value})
+    assert (event.event_id, event.device_id) == (value, value)
+    assert event.device_state is not None
+
+
 OTHER = datetime(2026, 8, 14, 8, tzinfo=UTC)
 
 

@@ -64,6 +64,8 @@ def test_a_pin_is_cut_where_pins_belong(place: dict[str, Any], depth: int) -> No
         {"name": "Ada 40917"},
         {"name": "Ada 4 0 9 1 7 and 40-91-7"},
         {"name": "Ada\n4\n0\n9\n1\n7"},
+        {"name": "Ada 4\N{NO-BREAK SPACE}0\N{EM SPACE}9\N{EN QUAD}1\N{NO-BREAK SPACE}7"},
+        {"name": "Zoë 4 0 9 1 7"},
         {"name": "x140917x"},
         {"device_custom_metadata": {"guest": {"said": ["40917"]}}},
         {"device_custom_metadata": {"40917": "front door"}},
@@ -88,6 +90,11 @@ def test_pins_of_every_form_are_learned(pin: str) -> None:
 
 def test_the_longer_of_two_pins_is_cut_whole() -> None:
     assert redact({"from": {"code": "4821"}, "to": {"code": "48213"}, "name": "48213"}).payload["name"] == CUT
+
+
+@pytest.mark.parametrize("pin", ["٤٠٩١٧", "é4091", CUT + "4091", "••••"])
+def test_a_pin_of_other_letters_and_digits_is_cut_everywhere_else(pin: str) -> None:
+    assert pin not in redact({"code": pin, "name": f"is {pin}!"}).payload["name"]
 
 
 def test_a_pin_written_with_separators_is_learned_without_them() -> None:
