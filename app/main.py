@@ -76,6 +76,7 @@ async def serve(settings: Settings, clock: Clock, *, background: bool) -> None:
         db = await open_current(settings, stack)
         listener = listen(settings.host, settings.port)
         stack.callback(listener.close)
+        await db.start_writer()
         service = Service(settings, db, clock, create_registry())
         if settings.admin_token is None:
             await _print_first_token(db, clock)

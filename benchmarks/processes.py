@@ -30,12 +30,12 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def cpu_seconds(self) -> float:
-        return own_cpu(self.pid)
+        """Of the process and its children."""
+        return cpu_of_family(self.pid)
 
     def peak_mib(self) -> float:
-        """The largest resident set so far."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / _MIB
+        """The largest resident sets so far, of the process and its children together."""
+        return sum(map(_peak_kib, [self.pid, *_children(self.pid)])) / _MIB
 
 
 @contextmanager
@@ -80,8 +80,16 @@ def free_port() -> int:
 
 def cpu_of_family(pid: int) -> float:
     """CPU seconds of a process, its children that run, and those that ended."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return own_cpu(pid, with_ended=True) + sum(own_cpu(int(child)) for child in children)
+    return own_cpu(pid, with_ended=True) + sum(map(own_cpu, _children(pid)))
+
+
+def _children(pid: int) -> list[int]:
+    return [*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+
+
+def _peak_kib(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 def own_cpu(pid: int, *, with_ended: bool = False) -> float:

@@ -11,10 +11,13 @@ import re
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 from sqlalchemy import PoolProxiedConnection
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.storage.sqlite_batch import Row, SqliteBatch, write, write_inside
 
 _NAMED = re.compile(r"(?<!:):([a-z]\w*)")
 
@@ -28,7 +31,6 @@ class Statement:
 
 
 Result = TypeVar("Result")
-Row = tuple[Any, ...]
 Step = tuple[Statement, Mapping[str, Any] | list[Row]]
 """A statement and its parameters. With a list it runs once for each row, whose values stand in the order of its own."""
 
@@ -54,7 +56,7 @@ async def fetch(connection: AsyncConnection, *steps: Step) -> list[Sequence[Any]
     if not steps:
         return []
     if connection.dialect.name == "sqlite":
-        return await in_thread(connection, lambda sqlite: fetch_here(sqlite, steps))
+        return await _in_thread(connection, lambda sqlite: _fetch_here(sqlite, steps))
     proxied = await _raw(connection)
     driver: Any = proxied.driver_connection
     adapted: Any = proxied.dbapi_connection
@@ -70,7 +72,7 @@ async def fetch(connection: AsyncConnection, *steps: Step) -> list[Sequence[Any]
     return rows
 
 
-async def in_thread(connection: AsyncConnection, work: Callable[[sqlite3.Connection], Result]) -> Result:
+async def _in_thread(connection: AsyncConnection, work: Callable[[sqlite3.Connection], Result]) -> Result:
     """SQLite: one trip to the thread of this connection, with all of the work."""
     driver: Any = (await _raw(connection)).driver_connection
     # Its one way into its own thread with more than a statement.
@@ -86,20 +88,17 @@ async def _raw(connection: AsyncConnection) -> PoolProxiedConnection:
     return known.connection
 
 
-def write_here(work: Callable[[sqlite3.Connection], Result], connection: sqlite3.Connection) -> Result:
-    """The work as one transaction, for those who are in the connection's thread."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        result = work(connection)
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.rollback()  # a commit that failed may have left the transaction open
-        raise
-    return result
+async def write_batch(connection: AsyncConnection, batch: SqliteBatch) -> list[str]:
+    """``app.storage.sqlite_batch.write`` in the thread of this connection, which has begun no transaction."""
+    return await _in_thread(connection, partial(write, batch))
 
 
-def fetch_here(connection: sqlite3.Connection, steps: Sequence[Step]) -> list[Sequence[Any]]:
-    """``fetch`` for those who are in the connection's thread."""
+async def write_batch_inside(connection: AsyncConnection, batch: SqliteBatch) -> list[str]:
+    """The same in the transaction of this connection."""
+    return await _in_thread(connection, partial(write_inside, batch))
+
+
+def _fetch_here(connection: sqlite3.Connection, steps: Sequence[Step]) -> list[Sequence[Any]]:
     rows: list[Sequence[Any]] = []
     for statement, values in steps:
         if isinstance(values, list):

@@ -6,23 +6,23 @@ error. Every error of a driver leaves them as a ``StorageError`` (see ``app.stor
 
 from __future__ import annotations
 
-import sqlite3
 from asyncio import CancelledError
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from functools import partial
 from typing import Any, Literal, NoReturn
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.storage.driver import Result, in_thread, write_here
+from app.storage.driver import write_batch
 from app.storage.errors import DatabaseUrlInvalid, RefusedByDatabase, StorageError
 from app.storage.failures import TRANSLATED, storage_error
 from app.storage.limits import Limits
 from app.storage.postgresql import is_dead, postgresql_engines, way_aside
-from app.storage.sqlite import sqlite_engines
+from app.storage.sqlite import sqlite_engines, sqlite_writer
+from app.storage.sqlite_batch import SqliteBatch
+from app.storage.writer import WriterProcess
 
 Dialect = Literal["sqlite", "postgresql"]
 Connection = AsyncConnection  # for those who pass one on: they need not know whose it is
@@ -50,6 +50,7 @@ class Database:
         readers: AsyncEngine,
         maintenance: AsyncEngine,
         aside: Callable[[], Awaitable[Any]] | None = None,
+        writer_process: WriterProcess | None = None,
     ) -> None:
         self.dialect: Dialect = dialect
         self.place = place
@@ -59,6 +60,8 @@ class Database:
         self._readers = readers
         self._maintenance = maintenance
         self._aside = aside
+        self._writer_process = writer_process
+        self._writer: WriterProcess | None = None  # once it was started
         self._subscribers: list[OnChanged] = []
 
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
@@ -78,11 +81,19 @@ class Database:
         although the next one fails. Raises ``StorageError``."""
         return self.write() if self.dialect == "sqlite" else self._write_each()
 
-    async def write_here(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
-        """SQLite: one ``write()`` in a single trip to the connection's thread, where ``work`` runs inside of it.
-        It may raise the driver's errors. Raises ``StorageError``."""
-        async with _connection(self._writers) as connection:
-            return await in_thread(connection, partial(write_here, work))
+    async def start_writer(self) -> None:
+        """SQLite: have batches written by a process of its own from now on, which a service that takes deliveries wants,
+        and a command that writes a few does not. Raises ``OSError``."""
+        if self._writer_process is not None:
+            await self._writer_process.start()
+            self._writer = self._writer_process
+
+    async def write_batch(self, batch: SqliteBatch) -> list[str]:
+        """SQLite: one ``write()``, see ``app.storage.sqlite_batch.write``. Raises ``StorageError``."""
+        async with _connection(self._writers) as connection:  # held meanwhile: there is one writer at a time
+            if self._writer is not None:
+                return await self._writer.write(batch)
+            return await write_batch(connection, batch)
 
     def maintain(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A ``write()`` without the time limits of a request and without foreign keys on SQLite: for migrations."""
@@ -139,6 +150,8 @@ class Database:
     async def close(self) -> None:
         while self._kept:
             await self._kept.pop().close()
+        if self._writer_process is not None:
+            await self._writer_process.close()
         for engine in (self._writers, self._readers, self._maintenance):
             await engine.dispose()
 
@@ -151,7 +164,7 @@ def open_database(url: str, limits: Limits = _LIMITS) -> Database:
     parsed = _parse(url)
     if parsed.drivername in _SQLITE:
         path, engines = sqlite_engines(parsed, limits)
-        return Database("sqlite", f"SQLite at {path}", **engines)
+        return Database("sqlite", f"SQLite at {path}", **engines, writer_process=sqlite_writer(path, limits))
     return Database(
         "postgresql",
         f"PostgreSQL at {parsed.host or parsed.query.get('host') or 'the local socket'}",

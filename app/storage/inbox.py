@@ -6,14 +6,15 @@ Acked means kept (contract, section 2.1): what ``store_batch`` returned may be a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.events import Unreadable, is_probe
-from app.storage.driver import Step, in_thread, run
+from app.storage.driver import Step, run, write_batch_inside
 from app.storage.engine import Database
 from app.storage.errors import RefusedByDatabase, StorageConflict
 from app.storage.inbox_arrival import arrive
@@ -31,9 +32,10 @@ from app.storage.inbox_rows import (
     sort_out,
 )
 from app.storage.inbox_sql import statements
-from app.storage.inbox_sqlite import Keeping
+from app.storage.inbox_sqlite import sqlite_batch
 from app.storage.intake import Comparison, note_compared
 from app.storage.mentions import mention_steps
+from app.storage.sqlite_batch import SqliteBatch
 
 __all__ = ["REFUSED_BY_DATABASE", "Comparison", "Delivery", "Outcome", "Source", "store_batch"]
 
@@ -112,13 +114,21 @@ async def _store(db: Database, deliveries: Sequence[Delivery], beside: _Beside =
 
 async def _keep(db: Database, batch: Batch, times: Times, beside: _Beside) -> set[str]:
     """SQLite. Returns the ids of the events that were not there yet."""
-    keeping = Keeping(batch, times, track_all=beside.track_all)
     if beside.comparison is None:
-        return await db.write_here(keeping)
+        return await _keep_new(db.write_batch, batch, times, beside)
     async with db.write() as connection:
-        new = await in_thread(connection, keeping)
+        new = await _keep_new(partial(write_batch_inside, connection), batch, times, beside)
         await note_compared(connection, beside.comparison, [batch.entries[each].event.created_at for each in new])
     return new
+
+
+async def _keep_new(
+    write: Callable[[SqliteBatch], Awaitable[list[str]]], batch: Batch, times: Times, beside: _Beside
+) -> set[str]:
+    known: set[str] = set()
+    while found := await write(sqlite_batch(batch, times, known, track_all=beside.track_all)):
+        known.update(found)
+    return batch.entries.keys() - known
 
 
 async def _send(db: Database, batch: Batch, times: Times, beside: _Beside) -> set[str]:

@@ -22,6 +22,7 @@ from app.storage.inbox_sql import bind_list, one_of, statements
 from app.storage.types import bound
 
 _CODES_OF_PLACE = "SELECT {wanted} FROM access_codes WHERE {place} AND NOT is_terminal AND untracked_at IS NULL {kind}"
+_OF_ACCOUNTS = "SELECT device_id FROM devices WHERE {theirs}"
 # Whatever transaction concerns the same codes, nobody waits for anybody in a circle: signals are locked in the order of
 # their keys, and codes in that of their ids after them. News of a place counts as news of the code: what is decided
 # without it is decided again.
@@ -57,26 +58,27 @@ def merge_places(dialect: Dialect, events: Sequence[Event]) -> tuple[list[Step],
 
 async def mark_codes_of(connection: AsyncConnection, dialect: Dialect, places: Places, now: datetime) -> list[Step]:
     """Have the tracked codes of these locks and accounts looked at, unless they are terminal."""
-    if not (places.devices or places.accounts):
-        return []
-    of_accounts = await run(connection, find_locks(dialect, places.accounts)) if places.accounts else ()
+    if dialect == "sqlite" or not places.accounts:
+        return mark_codes(dialect, places, now)
+    of_accounts = await run(connection, find_locks(dialect, places.accounts))
     return mark_codes(dialect, Places(sorted({*places.devices, *of_accounts}), places.accounts), now)
 
 
 def find_locks(dialect: Dialect, accounts: Sequence[str]) -> Step:
     """Locks of these accounts, for codes that were never told their account. Joined with the codes in one statement,
-    PostgreSQL would expect so many that it reads the whole table."""
+    PostgreSQL would expect so many that it reads the whole table; SQLite does not."""
     return _locks_of(dialect), {"accounts": bind_list(dialect, accounts)}
 
 
 @cache
 def _locks_of(dialect: Dialect) -> Statement:
-    theirs = one_of(dialect, "connected_account_id", "accounts")
-    return statement_of(dialect, f"SELECT device_id FROM devices WHERE {theirs}")  # noqa: S608 - our own names
+    return statement_of(dialect, _OF_ACCOUNTS.format(theirs=one_of(dialect, "connected_account_id", "accounts")))
 
 
 def mark_codes(dialect: Dialect, places: Places, now: datetime) -> list[Step]:
-    """``mark_codes_of`` for those who know the locks of the accounts."""
+    """``mark_codes_of`` for those who know the locks of the accounts, and for SQLite, which finds them meanwhile."""
+    if not (places.devices or places.accounts):
+        return []
     values: dict[str, Any] = {"now": bound(dialect, now)}
     if places.devices:
         values["devices"] = bind_list(dialect, places.devices)
@@ -137,7 +139,10 @@ def codes_of_places(dialect: Dialect, wanted: str, kind: str = "", *, devices: b
     if devices:
         places.append(one_of(dialect, "device_id", "devices"))
     if accounts:
-        places.append(one_of(dialect, "connected_account_id", "accounts"))
+        theirs = one_of(dialect, "connected_account_id", "accounts")
+        places.append(theirs)
+        if dialect == "sqlite":
+            places.append(f"device_id IN ({_OF_ACCOUNTS.format(theirs=theirs)})")
     return " UNION ".join(_CODES_OF_PLACE.format(wanted=wanted, place=place, kind=kind) for place in places)
 
 

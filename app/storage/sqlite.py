@@ -15,6 +15,7 @@ from sqlalchemy.util import await_only
 
 from app.storage.errors import DatabaseUrlInvalid
 from app.storage.limits import Limits
+from app.storage.writer import WriterProcess
 
 _READERS = 4
 _SWITCH_AGAIN_SECONDS = 0.05
@@ -48,6 +49,11 @@ def sqlite_engines(url: URL, limits: Limits) -> tuple[Path, Engines]:
         readers=_engine(path, limits, "BEGIN", _READER, pool_size=_READERS, **options),
         maintenance=_engine(path, _PATIENT, "BEGIN IMMEDIATE", _MAINTENANCE, poolclass=NullPool),
     )
+
+
+def sqlite_writer(path: Path, limits: Limits) -> WriterProcess:
+    """The process that may write batches to the same file, which is in WAL mode by then."""
+    return WriterProcess(path, lock_seconds=limits.lock, pragmas=_WRITER)
 
 
 def _writable_file(url: URL) -> Path:
