@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy import PoolProxiedConnection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.storage.sqlite_batch import Row, SqliteBatch, write, write_inside
+from app.storage.sqlite_batch import SqliteBatch, write, write_inside
 
 _NAMED = re.compile(r"(?<!:):([a-z]\w*)")
 
@@ -31,6 +31,7 @@ class Statement:
 
 
 Result = TypeVar("Result")
+Row = tuple[Any, ...]
 Step = tuple[Statement, Mapping[str, Any] | list[Row]]
 """A statement and its parameters. With a list it runs once for each row, whose values stand in the order of its own."""
 

@@ -82,8 +82,8 @@ class Database:
         return self.write() if self.dialect == "sqlite" else self._write_each()
 
     async def start_writer(self) -> None:
-        """SQLite: have batches written by a process of its own from now on, which a service that takes deliveries wants,
-        and a command that writes a few does not. Raises ``OSError``."""
+        """SQLite: have batches written by a process of its own from now on. For a service that takes deliveries; for a
+        command that writes a few it is not worth it. Raises ``OSError``."""
         if self._writer_process is not None:
             await self._writer_process.start()
             self._writer = self._writer_process

@@ -1,6 +1,6 @@
 """A batch for SQLite as plain statements and rows, and how it is written: in one go, by whoever has the connection.
 
-Nothing but the standard library is imported here, as ``app.storage.writer_process`` is to start at once and to stay small.
+Nothing but the standard library is imported here, so that ``app.storage.writer_process`` starts fast and stays small.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-Row = tuple[Any, ...]
-Ask = tuple[str, Mapping[str, Any] | list[Row]]
+Ask = tuple[str, Mapping[str, Any] | list[tuple[Any, ...]]]
 """SQL and its parameters. With a list it runs once for each row."""
 
 

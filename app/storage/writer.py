@@ -30,7 +30,7 @@ class _Running(NamedTuple):
 
 
 class WriterProcess:
-    """``pragmas`` prepare its connection; it waits ``lock_seconds`` for who else may be writing. One batch at a time."""
+    """One batch at a time. ``pragmas`` prepare its connection, which waits ``lock_seconds`` for whoever else writes."""
 
     def __init__(self, path: Path, *, lock_seconds: float, pragmas: Sequence[str]) -> None:
         self._arguments = [str(path.absolute()), str(lock_seconds), *pragmas]

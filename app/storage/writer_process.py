@@ -1,8 +1,8 @@
 """The process beside the service that writes its batches to SQLite. ``app.storage.writer`` starts it and talks to it.
 
-``python -m app.storage.writer_process <socket> <file> <seconds to wait for a lock> <pragma>…``. Batches come in over the
-socket, one at a time, and go back as the ids of events that are there already, or as the error that came about. The end
-of the socket is the end of the process, whatever became of the service.
+``python -m app.storage.writer_process <socket> <file> <seconds to wait for a lock> <pragma>…``. Batches come in over
+the socket, one at a time, and go back as the ids of events that are there already, or as the error that came about. The
+end of the socket is the end of the process, whatever became of the service.
 """
 
 from __future__ import annotations
@@ -12,36 +12,52 @@ import signal
 import socket
 import sqlite3
 import sys
+import threading
 from collections.abc import Sequence
-from typing import BinaryIO
+from contextlib import closing
+from io import BufferedRWPair
 
 from app.storage.sqlite_batch import SqliteBatch, write
 
 LENGTH_BYTES = 4
 """In front of each answer, big-endian."""
 
+_ROWS_BETWEEN_CHECKPOINTS = 800  # each touches some three pages of 4 KiB
+_CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
 
-class _Writer:
+
+class _File:
+    """Each connection to it is used by one thread."""
+
     def __init__(self, path: str, lock_seconds: float, pragmas: Sequence[str]) -> None:
         self._path = path
         self._lock_seconds = lock_seconds
         self._pragmas = pragmas
+
+    def connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=self._lock_seconds, isolation_level=None)
+        for pragma in (*self._pragmas, "PRAGMA wal_autocheckpoint=0"):
+            connection.execute(pragma)
+        return connection
+
+
+class _Writer:
+    def __init__(self, file: _File, checkpoints: _Checkpoints) -> None:
+        self._file = file
+        self._checkpoints = checkpoints
         self._connection: sqlite3.Connection | None = None
 
     def answer(self, batch: SqliteBatch) -> list[str] | Exception:
         try:
             if self._connection is None:
-                self._connection = self._connect()
-            return write(batch, self._connection)
+                self._connection = self._file.connect()
+            with self._checkpoints.last_pages:
+                known = write(batch, self._connection)
         except Exception as error:  # noqa: BLE001 - told to the service, which knows what it means
             self._disconnect()
             return error
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=self._lock_seconds, isolation_level=None)
-        for pragma in self._pragmas:
-            connection.execute(pragma)
-        return connection
+        self._checkpoints.count(sum(len(values) for _, values in batch.asks))
+        return known
 
     def _disconnect(self) -> None:
         """Whatever was wrong with it is not wrong with the next."""
@@ -50,7 +66,46 @@ class _Writer:
             self._connection = None
 
 
-def _serve(pipe: BinaryIO, writer: _Writer) -> None:
+class _Checkpoints:
+    """Brings what was written from the log to its place in the file, beside the writing. A commit that had to do so
+    would keep all deliveries waiting for tens of milliseconds.
+
+    Only when all of the log is in the file does it begin anew, and while batches come in there is always more: so most
+    of it is brought over beside the writing, and the little that is left then while ``last_pages`` is held.
+    """
+
+    def __init__(self, file: _File) -> None:
+        self.last_pages = threading.Lock()
+        self._file = file
+        self._rows = 0
+        self._due = threading.Event()
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="checkpoints", daemon=True).start()
+
+    def count(self, rows: int) -> None:
+        self._rows += rows
+        if self._rows >= _ROWS_BETWEEN_CHECKPOINTS:
+            self._rows = 0
+            self._due.set()
+
+    def _run(self) -> None:
+        while self._due.wait():
+            self._due.clear()
+            try:
+                with closing(self._file.connect()) as connection:
+                    self._make(connection)
+            except sqlite3.Error:
+                continue  # such as a full disk, which the next commit tells; the log is kept meanwhile
+
+    def _make(self, connection: sqlite3.Connection) -> None:
+        for _ in range(2):
+            connection.execute(_CHECKPOINT).fetchall()
+        with self.last_pages:
+            connection.execute(_CHECKPOINT).fetchall()
+
+
+def _serve(pipe: BufferedRWPair, writer: _Writer) -> None:
     while True:
         try:
             batch = pickle.load(pipe)  # noqa: S301 - from the service that started this process
@@ -68,7 +123,10 @@ def main(arguments: Sequence[str]) -> None:
     descriptor, path, lock_seconds, *pragmas = arguments
     with socket.socket(fileno=int(descriptor)) as ours, ours.makefile("rwb") as pipe:
         try:
-            _serve(pipe, _Writer(path, float(lock_seconds), pragmas))
+            file = _File(path, float(lock_seconds), pragmas)
+            checkpoints = _Checkpoints(file)
+            checkpoints.start()
+            _serve(pipe, _Writer(file, checkpoints))
         except OSError:
             return  # the service is gone, and with it whoever waited for an answer
 

@@ -175,7 +175,9 @@ async def test_marking_uses_indexes(fresh_db: Database, devices: bool, accounts:
     assert "SCAN access_codes" not in plan
     assert fresh_db.dialect == "sqlite" or "LockRows" in plan, "rows are locked in order, before any is changed"
     assert fresh_db.dialect == "sqlite" or re.search(r"Sort Key: \S*access_code_id", plan), "in order as well"
-    assert ("ix_access_codes_device_id" in plan) == devices
+    assert "SCAN devices" not in plan
+    # SQLite finds the locks of the accounts on its way; PostgreSQL is told them.
+    assert ("ix_access_codes_device_id" in plan) == (devices or fresh_db.dialect == "sqlite")
     assert ("ix_access_codes_connected_account_id" in plan) == accounts
 
 

@@ -1,0 +1,251 @@
+"""SQLite: a batch is one transaction, in the thread of the connection or in the process that a service has for it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import pytest
+from sqlalchemy import select, text
+
+from app.storage.engine import Database, open_database
+from app.storage.errors import RefusedByDatabase, StorageError, StorageUnavailable
+from app.storage.inbox import Outcome, store_batch
+from app.storage.limits import Limits
+from app.storage.sqlite_batch import Ask, SqliteBatch
+from app.storage.tables import events, signals
+from tests.storage.arrivals import code_news, deliveries, device_news
+from tests.storage.counting import add_one, count
+
+ADD_ONE: Ask = ("UPDATE intake SET backfilled = backfilled + 1", {})
+OF_NOBODY = "INSERT INTO transitions (code_id, at, to_verdict, since, reason) VALUES ('nobody', 0, 'pending', 0, '')"
+
+
+@pytest.fixture(params=["thread", "process"])
+async def db(request: pytest.FixtureRequest, sqlite_url: str) -> AsyncIterator[Database]:
+    database = open_database(sqlite_url)
+    if request.param == "process":
+        await database.start_writer()
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def beside(sqlite_url: str) -> AsyncIterator[Database]:
+    """The same file with a writer process, whatever ``db`` has."""
+    database = open_database(sqlite_url, Limits(lock=0.2))
+    await database.start_writer()
+    yield database
+    await database.close()
+
+
+def batch(*asks: Ask, known: str | None = None) -> SqliteBatch:
+    return SqliteBatch((f"SELECT '{known}'", {}) if known else None, list(asks))
+
+
+async def test_what_is_asked_for_is_committed(db: Database) -> None:
+    assert await db.write_batch(batch(ADD_ONE, ("UPDATE intake SET backfilled = backfilled + ?", [(1,), (2,)]))) == []
+    assert await count(db) == 4
+
+
+async def test_if_an_event_is_there_already_its_id_comes_back_and_nothing_is_written(db: Database) -> None:
+    assert await db.write_batch(batch(ADD_ONE, known="e1")) == ["e1"]
+    assert await count(db) == 0
+
+
+async def test_data_that_is_refused_leaves_nothing_behind_and_is_not_quoted(db: Database) -> None:
+    broken: Ask = ("INSERT INTO signals (access_code_id, version) VALUES ('private', NULL)", {})
+    with pytest.raises(RefusedByDatabase) as refused:
+        await db.write_batch(batch(ADD_ONE, broken))
+    assert "private" not in str(refused.value)
+    assert await count(db) == 0
+    await db.write_batch(batch(ADD_ONE))
+    assert await count(db) == 1
+
+
+async def test_a_commit_that_fails_leaves_nothing_behind_and_the_next_one_begins(db: Database) -> None:
+    """SQLite would leave the transaction open, so that nobody could begin another one."""
+    with pytest.raises(RefusedByDatabase):
+        await db.write_batch(batch(ADD_ONE, ("PRAGMA defer_foreign_keys=ON", {}), (OF_NOBODY, {})))
+    await db.write_batch(batch(ADD_ONE))
+    assert await count(db) == 1
+
+
+async def test_who_finds_another_writer_waits_for_it_but_not_for_ever(db: Database, beside: Database) -> None:
+    async with db.write():
+        with pytest.raises(StorageUnavailable):
+            await beside.write_batch(batch(ADD_ONE))
+    await beside.write_batch(batch(ADD_ONE))
+    await db.write_batch(batch(ADD_ONE))
+    assert await count(db) == 2
+
+
+async def test_one_that_is_cancelled_half_way_harms_nobody(db: Database, sqlite_url: str) -> None:
+    """Whether it is committed nobody knows: it may have come that far."""
+    other = open_database(sqlite_url)
+    async with other.write():
+        task = asyncio.create_task(db.write_batch(batch(ADD_ONE)))
+        await asyncio.wait([task], timeout=0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await add_one(db)
+    assert await db.write_batch(batch(ADD_ONE)) == []
+    assert await count(db) in (2, 3)
+    await other.close()
+
+
+@pytest.mark.parametrize("size", [1, 3, 300])
+async def test_a_batch_of_any_size_is_stored_whole(db: Database, size: int) -> None:
+    names = [f"e{number}" for number in range(size)]
+    several = deliveries(*(code_news(name, access_code_id=f"of_{name}") for name in names))
+    assert await store_batch(db, several) == [Outcome.STORED] * size
+    assert await store_batch(db, several) == [Outcome.DUPLICATE] * size
+    async with db.read() as connection:
+        assert set((await connection.execute(select(events.c.event_id))).scalars()) == set(names)
+        assert set((await connection.execute(select(signals.c.access_code_id))).scalars()) == {f"of_{n}" for n in names}
+
+
+async def test_of_a_batch_that_is_half_known_the_rest_is_stored(db: Database) -> None:
+    await store_batch(db, deliveries(code_news("e1"), code_news("e3")))
+    again = deliveries(*(code_news(f"e{number}") for number in range(5)))
+    expected = [Outcome.STORED, Outcome.DUPLICATE, Outcome.STORED, Outcome.DUPLICATE, Outcome.STORED]
+    assert await store_batch(db, again) == expected
+
+
+async def test_a_batch_takes_one_trip_to_the_thread(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each trip costs as much as storing an event, and under load the thread waits for its turn again."""
+    db = open_database(sqlite_url)
+    await store_batch(db, deliveries(code_news("e0")))
+    trips = []
+    execute: Any = aiosqlite.Connection._execute
+
+    async def counted(self: aiosqlite.Connection, work: Any, *arguments: Any) -> Any:
+        trips.append(work)
+        return await execute(self, work, *arguments)
+
+    monkeypatch.setattr(aiosqlite.Connection, "_execute", counted)
+    await store_batch(db, deliveries(*(code_news(f"e{each}") for each in range(1, 20)), device_news("d")))
+    assert len(trips) == 1
+    await db.close()
+
+
+async def test_a_writer_process_that_was_killed_is_told_once_and_started_again(beside: Database) -> None:
+    (pid,) = _writers_of(os.getpid())
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(StorageUnavailable, match="has ended"):
+        await beside.write_batch(batch(ADD_ONE))
+    await beside.write_batch(batch(ADD_ONE))
+    assert await count(beside) == 1
+
+
+async def test_a_writer_process_ends_with_its_database(sqlite_url: str) -> None:
+    db = open_database(sqlite_url)
+    await db.start_writer()
+    (pid,) = _writers_of(os.getpid())
+    await db.close()
+    assert not _is_there(pid)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, None], ids=["killed", "signals to the whole group"])
+def test_a_writer_process_outlives_signals_but_not_the_service(sqlite_url: str, sent: signal.Signals | None) -> None:
+    service = subprocess.Popen(
+        [sys.executable, "-c", _SERVICE, sqlite_url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert service.stdin is not None
+    assert service.stdout is not None
+    assert service.stdout.readline() == "started\n"
+    (pid,) = _writers_of(service.pid)
+    if sent is None:
+        os.kill(pid, signal.SIGINT)
+        os.kill(pid, signal.SIGTERM)
+    else:
+        service.send_signal(sent)
+    output, _ = service.communicate("go on\n" if sent is None else None, timeout=30)
+    assert output == ("written\n" if sent is None else "")
+    _wait_until_gone(pid)
+
+
+_SERVICE = """
+import asyncio, sys
+from app.storage.engine import open_database
+from app.storage.sqlite_batch import SqliteBatch
+
+async def main():
+    db = open_database(sys.argv[1])
+    await db.start_writer()
+    await db.write_batch(SqliteBatch(None, [("UPDATE intake SET backfilled = 1", {})]))
+    print("started", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    await db.write_batch(SqliteBatch(None, [("UPDATE intake SET backfilled = 2", {})]))
+    print("written", flush=True)
+    await db.close()
+
+asyncio.run(main())
+"""
+
+
+async def test_the_log_is_brought_into_the_file_beside_the_writing(sqlite_url: str) -> None:
+    """Then it begins anew. Otherwise it would grow for ever, or a commit would have to stop for it."""
+    db = open_database(sqlite_url)
+    await db.start_writer()
+    frames: list[int] = []
+    async with asyncio.timeout(60):
+        while len(frames) < 3 or frames[-1] > max(frames) / 2:
+            names = [f"e{len(frames)}-{number}" for number in range(100)]
+            assert set(await store_batch(db, deliveries(*map(code_news, names)))) == {Outcome.STORED}
+            frames.append(_frames_in_log(sqlite_url))
+    async with db.read() as connection:
+        assert len((await connection.execute(select(events.c.id))).all()) == 100 * len(frames)
+    await db.close()
+
+
+async def test_a_commit_that_fails_in_a_longer_transaction_leaves_none_open(sqlite_url: str) -> None:
+    db = open_database(sqlite_url)
+    with pytest.raises(StorageError):
+        await _break_a_rule_at_the_end(db)
+
+    await add_one(db)
+    assert await count(db) == 1
+    await db.close()
+
+
+async def _break_a_rule_at_the_end(db: Database) -> None:
+    async with db.write() as conn:
+        await conn.execute(text("PRAGMA defer_foreign_keys=ON"))
+        await conn.execute(text(OF_NOBODY))
+
+
+def _writers_of(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children if "writer_process" in Path(f"/proc/{child}/cmdline").read_text()]
+
+
+def _is_there(pid: int) -> bool:
+    """Also not if nobody has asked yet how it ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _wait_until_gone(pid: int) -> None:
+    for _ in range(300):
+        if not _is_there(pid):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"process {pid} goes on without its service")
+
+
+def _frames_in_log(url: str) -> int:
+    """Of the shared-memory file beside the database: the 32-bit number at byte 16, in the machine's own order."""
+    path = Path(url.removeprefix("sqlite:///") + "-shm")
+    return int.from_bytes(path.read_bytes()[16:20], sys.byteorder)
