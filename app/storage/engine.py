@@ -83,9 +83,12 @@ class Database:
 
     async def start_writer(self) -> None:
         """SQLite: have batches written by a process of its own from now on. For a service that takes deliveries; for a
-        command that writes a few it is not worth it. Raises ``OSError``."""
+        command that writes a few it is not worth it. Raises ``StorageError``."""
         if self._writer_process is not None:
-            await self._writer_process.start()
+            try:
+                await self._writer_process.start()
+            except TRANSLATED as error:
+                _raise_translated(error)
             self._writer = self._writer_process
 
     async def write_batch(self, batch: SqliteBatch) -> list[str]:
