@@ -8,12 +8,12 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from app.domain.events import Event, Unreadable
 from app.domain.health import AccountFacet, DeviceFacet, State
 from app.domain.news import News, NewsKind
-from app.storage.codec import encode_state, is_plain, join_news, news_to_json, to_json
+from app.storage.codec import encode_state, is_plain, join_news, news_to_json, spell_times, to_json
 from app.storage.driver import Row
 
 Source = Literal["webhook", "backfill"]
@@ -27,12 +27,11 @@ _NOTHING = (None, None, None)  # told to anybody
 _UNSTORABLE = re.compile("[\x00-\x1f\ud800-\udfff]")
 BETWEEN, NOTHING = "\x1e", "\x1d"
 """Signs that stand in no value of an event's row, so that the values of many can travel as one text."""
-_NOT_IN_JSON = ("\x00", BETWEEN, NOTHING)
-_KINDS, _DEVICE_FACETS, _ACCOUNT_FACETS = (
-    tuple(kind.value for kind in NewsKind),
-    tuple(DeviceFacet),
-    tuple(AccountFacet),
-)
+_NOT_IN_JSON = (0, ord(BETWEEN), ord(NOTHING))
+_DEVICE_FACETS, _ACCOUNT_FACETS = tuple(DeviceFacet), tuple(AccountFacet)
+_PLACES = {kind: place for place, kind in enumerate(NewsKind, 1)}  # in a row of signals
+_NO_NEWS = (None,) * len(NewsKind)
+_KINDS_ALONE = {kind: f'{{"kind":"{kind.value}"}}' for kind in NewsKind}
 
 
 class Delivery(NamedTuple):
@@ -98,30 +97,33 @@ class Times:
 
 
 def sort_out(deliveries: Sequence[Delivery]) -> Batch:
-    batch = Batch({}, {}, [])
+    entries: dict[str, Entry] = {}
+    unreadable: dict[str, Row] = {}
+    carried: list[str | None] = []
     are_sound = _are_sound([each for each in deliveries if isinstance(each.reading, Event)])
     for delivery in deliveries:
-        reading = _storable(delivery, is_sound=are_sound)
+        reading = _storable(delivery, are_sound)
         if isinstance(reading, Entry):
             event_id = reading.event.event_id
-            batch.entries.setdefault(event_id, reading)
-            batch.carried.append(event_id)
+            entries.setdefault(event_id, reading)
+            carried.append(event_id)
         else:
             row = _unreadable_row(delivery, reading.reason)
-            batch.unreadable.setdefault(str(row[0]), row)
-            batch.carried.append(None)
-    return batch
+            unreadable.setdefault(str(row[0]), row)
+            carried.append(None)
+    return Batch(entries, unreadable, carried)
 
 
-def _storable(delivery: Delivery, *, is_sound: bool) -> Entry | Unreadable:
+def _storable(delivery: Delivery, is_sound: bool) -> Entry | Unreadable:
     """An event that neither database could hold, or that could not be ordered, is as good as unreadable."""
-    event, received_at = delivery.reading, delivery.received_at
+    _, received_at, _, _, event, source = delivery
     if isinstance(event, Unreadable):
         return event
     try:
         if not is_sound:
             event, received_at = _checked(event), _utc(received_at)
-        return Entry(event, received_at, delivery.source, *_told(event))
+        kind, rest, taken = _told(event)
+        return Entry(event, received_at, source, kind, rest, taken)
     except (ValueError, OverflowError):
         return Unreadable(REFUSED_BY_DATABASE)
 
@@ -155,12 +157,11 @@ def _checked(event: Event) -> Event:
 
 
 def _is_storable(payload: str) -> bool:
-    if any(sign in payload for sign in _NOT_IN_JSON):
-        return False
     try:
-        return payload.isascii() or bool(payload.encode())
+        data = payload.encode()
     except UnicodeEncodeError:
         return False
+    return not any(sign in data for sign in _NOT_IN_JSON)
 
 
 def _are_unstorable(ids: Sequence[str]) -> bool:
@@ -177,10 +178,10 @@ def _unreadable_row(delivery: Delivery, reason: str) -> Row:
 
 def event_row(entry: Entry) -> Row:
     """In the order of the table."""
-    event = entry.event
-    ids = (event.access_code_id, event.device_id, event.connected_account_id, event.workspace_id)
-    times = (event.occurred_at, event.created_at, entry.received_at)
-    return (event.event_id, event.event_type, *ids, *times, entry.source, entry.taken, event.payload)
+    event, received_at, source, _, _, taken = entry
+    event_id, event_type, occurred_at, created_at, workspace, code, lock, owner, payload = event[:9]
+    times = (occurred_at, created_at, received_at)
+    return (event_id, event_type, code, lock, owner, workspace, *times, source, taken, payload)
 
 
 def brought_again(entries: Iterable[Entry], known: Container[str]) -> list[str]:
@@ -190,12 +191,17 @@ def brought_again(entries: Iterable[Entry], known: Container[str]) -> list[str]:
 
 def signal_rows(entries: Iterable[Entry], now: datetime) -> list[Row]:
     """One row for each code: the latest of each kind, marked ``now``. As text it sorts like the news itself."""
-    by_code: dict[str, dict[str, str]] = defaultdict(dict)
-    for event, _, _, kind, rest, _ in entries:
-        if kind is not None and rest is not None and event.access_code_id:
-            latest = by_code[event.access_code_id]
-            latest[kind] = max(latest.get(kind, ""), join_news(event.occurred_at, event.event_id, rest))
-    return [(code, *map(latest.get, _KINDS), now) for code, latest in by_code.items()]
+    told = [
+        (event.access_code_id, _PLACES[kind], event, rest)
+        for event, _, _, kind, rest, _ in entries
+        if kind is not None and rest is not None and event.access_code_id
+    ]
+    times = spell_times([event.occurred_at for _, _, event, _ in told])
+    by_code: dict[str, list[Any]] = {}
+    for (code, place, event, rest), occurred_at in zip(told, times, strict=True):
+        row = by_code.get(code) or by_code.setdefault(code, [code, *_NO_NEWS, now])
+        row[place] = max(row[place] or "", join_news(occurred_at, event.event_id, rest))
+    return list(map(tuple, by_code.values()))
 
 
 def device_rows(events: Iterable[Event]) -> list[Row]:
@@ -247,8 +253,8 @@ def living_codes(events: Iterable[Event]) -> set[str]:
 def _told(event: Event) -> tuple[NewsKind | None, str | None, str | None]:
     """The last three of an entry."""
     if event.news:
-        kind, news = event.news
-        rest, taken = _spelled(kind, news)
+        kind = event.news[0]
+        rest, taken = _spelled(kind, event.news[1])
         return (kind, rest, taken) if event.access_code_id else (None, None, taken)
     if event.device_state:
         return None, None, to_json({"device": event.device_state[0].value, "value": event.device_state[1].value})
@@ -263,7 +269,7 @@ def _spelled(kind: NewsKind, news: News) -> tuple[str, str]:
         rest = news_to_json(news)
         return to_json(rest), to_json({"kind": kind.value, **rest})
     if news.pin is None:
-        return "{}", f'{{"kind":"{kind}"}}'
+        return "{}", _KINDS_ALONE[kind]
     pin = to_json(news.pin)
     return f'{{"pin":{pin}}}', f'{{"kind":"{kind}","pin":{pin}}}'
 
