@@ -136,7 +136,7 @@ class _Form:
     has_sides: bool
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=1024)
 def _form_of(
     keys: tuple[str, ...], types: tuple[type, ...], is_strict: bool, kind_of_sides: _Kind | None = None
 ) -> _Form:

@@ -140,7 +140,8 @@ def _read_claim(headers: Headers) -> _Claim | Reason:
         # Part of one family beside another: nothing tells which id the sender meant.
         mixed = not (found.keys() <= set(_SVIX) or found.keys() <= set(_WEBHOOK))
         return Reason.MIXED_FAMILIES if mixed else Reason.MISSING_HEADER
-    delivery_id, timestamp, signatures = [found[name] for name in family]
+    of_id, of_timestamp, of_signatures = family
+    delivery_id, timestamp, signatures = found[of_id], found[of_timestamp], found[of_signatures]
     if not _ID.fullmatch(delivery_id):
         return Reason.MALFORMED_ID
     if not (timestamp.isdigit() and len(timestamp) <= _LONGEST_TIMESTAMP):
