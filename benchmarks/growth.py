@@ -144,6 +144,8 @@ class _Made:
 async def _measure(urls: dict[str, tuple[str, Size]], chosen: argparse.Namespace) -> Measured:
     measured = Measured()
     dbs = {role: open_database(url) for role, (url, _) in urls.items()}
+    for db in dbs.values():
+        await db.start_writer()  # as the service does
     clients = {role: _client(dbs[role]) for role in ("thousand", "large")}
     try:
         sizes = {role: size for role, (_, size) in urls.items()}

@@ -7,6 +7,7 @@ end of the socket is the end of the process, whatever became of the service.
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 import socket
@@ -16,13 +17,15 @@ import threading
 from collections.abc import Sequence
 from contextlib import closing
 from io import BufferedRWPair
+from pathlib import Path
 
 from app.storage.sqlite_batch import SqliteBatch, write
 
 LENGTH_BYTES = 4
 """In front of each answer, big-endian."""
 
-_ROWS_BETWEEN_CHECKPOINTS = 800  # each touches some three pages of 4 KiB
+_MOST_FRAMES = 2_000  # of 4 KiB
+_LOOK_SECONDS = 0.25
 _CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
 
 
@@ -40,6 +43,15 @@ class _File:
             connection.execute(pragma)
         return connection
 
+    def frames_in_log(self) -> int:
+        """Also those that are in the file already. ``mxFrame`` of the index that all connections share, as SQLite's
+        description of its files has it."""
+        try:
+            with Path(f"{self._path}-shm").open("rb", buffering=0) as index:
+                return int.from_bytes(os.pread(index.fileno(), 4, 16), sys.byteorder)
+        except FileNotFoundError:
+            return 0  # nobody is connected
+
 
 class _Writer:
     def __init__(self, file: _File, checkpoints: _Checkpoints) -> None:
@@ -56,7 +68,7 @@ class _Writer:
         except Exception as error:  # noqa: BLE001 - told to the service, which knows what it means
             self._disconnect()
             return error
-        self._checkpoints.count(sum(len(values) for _, values in batch.asks))
+        self._checkpoints.look()
         return known
 
     def _disconnect(self) -> None:
@@ -77,20 +89,24 @@ class _Checkpoints:
     def __init__(self, file: _File) -> None:
         self.last_pages = threading.Lock()
         self._file = file
-        self._rows = 0
+        self._in_file = 0  # frames of the log that are
         self._due = threading.Event()
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="checkpoints", daemon=True).start()
 
-    def count(self, rows: int) -> None:
-        self._rows += rows
-        if self._rows >= _ROWS_BETWEEN_CHECKPOINTS:
-            self._rows = 0
+    def look(self) -> None:
+        frames = self._file.frames_in_log()
+        if frames < self._in_file:
+            self._in_file = 0  # the log has begun anew
+        if frames - self._in_file >= _MOST_FRAMES:
             self._due.set()
 
     def _run(self) -> None:
-        while self._due.wait():
+        while True:
+            if not self._due.wait(_LOOK_SECONDS):
+                self.look()  # others write as well
+                continue
             self._due.clear()
             try:
                 with closing(self._file.connect()) as connection:
@@ -102,7 +118,8 @@ class _Checkpoints:
         for _ in range(2):
             connection.execute(_CHECKPOINT).fetchall()
         with self.last_pages:
-            connection.execute(_CHECKPOINT).fetchall()
+            # All of them, unless somebody is still reading what was there before.
+            _, _, self._in_file = connection.execute(_CHECKPOINT).fetchone()
 
 
 def _serve(pipe: BufferedRWPair, writer: _Writer) -> None:
