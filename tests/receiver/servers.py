@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -16,11 +17,12 @@ from tests.receiver.inboxes import until
 
 @asynccontextmanager
 async def serving(
-    app: ASGIApp, protocol: type[asyncio.Protocol] = HttpToolsProtocol
+    app: ASGIApp, protocol: type[asyncio.Protocol] = HttpToolsProtocol, **options: Any
 ) -> AsyncIterator[tuple[uvicorn.Server, int]]:
-    """The server and its port. Leaving ends it as SIGTERM would."""
+    """The server, with ``options`` of uvicorn's, and its port. Leaving ends it as SIGTERM would."""
+    options = {"access_log": False, **options}
     config = uvicorn.Config(
-        app, http=protocol, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False
+        app, http=protocol, ws="none", lifespan="off", log_config=None, server_header=False, **options
     )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
