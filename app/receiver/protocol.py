@@ -5,7 +5,7 @@ the answer, and a timer for the silence afterwards. Nearly all deliveries come i
 headers, and need none of these: such a delivery is handed to the endpoint as soon as it is parsed, and its answer is
 written when its commit is done. Whatever is not as usual goes uvicorn's way, and so does every other route.
 
-This replaces parts of uvicorn's protocol: tests compare the bytes of both ways, and fail when that protocol changes.
+This replaces parts of uvicorn's protocol. Tests compare the bytes of both ways, and fail when that protocol changes.
 """
 
 from __future__ import annotations
@@ -49,8 +49,9 @@ class WebhookProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
-        # What uvicorn can be told to do for every request it does on its own way.
-        self._is_plain = not self.root_path and not self.access_log and self.limit_concurrency is None
+        # What else uvicorn can be told to do with every request it does on its own way.
+        extras = (self.root_path, self.access_log, self.limit_concurrency, self.ws_protocol_class)
+        self._is_plain = not any(extras)
         # Of a delivery whose headers are there and whose end is not: what has come of its body.
         self._pieces: list[bytes] | None = None
         self._kept = b""
@@ -82,7 +83,6 @@ class WebhookProtocol(HttpToolsProtocol):
             and self.url in _TARGETS
             and self.parser.get_method() == b"POST"
             and not self.expect_100_continue
-            and not self.parser.should_upgrade()
             and not self._is_answer_due()
         )
 

@@ -20,10 +20,8 @@ async def serving(
     app: ASGIApp, protocol: type[asyncio.Protocol] = HttpToolsProtocol, **options: Any
 ) -> AsyncIterator[tuple[uvicorn.Server, int]]:
     """The server, with ``options`` of uvicorn's, and its port. Leaving ends it as SIGTERM would."""
-    options = {"access_log": False, **options}
-    config = uvicorn.Config(
-        app, http=protocol, ws="none", lifespan="off", log_config=None, server_header=False, **options
-    )
+    options = {"access_log": False, "ws": "none", **options}
+    config = uvicorn.Config(app, http=protocol, lifespan="off", log_config=None, server_header=False, **options)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

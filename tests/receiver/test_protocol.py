@@ -1,4 +1,4 @@
-"""The short way of a delivery: which requests go it, and that nobody outside can tell."""
+"""The short way of a delivery: which requests go it, and what it keeps."""
 
 from __future__ import annotations
 
@@ -6,104 +6,20 @@ import asyncio
 import gc
 import hashlib
 import inspect
-import logging
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-import uvicorn
-from starlette.types import Send
 from structlog.testing import capture_logs
 from uvicorn.protocols.http import flow_control, httptools_impl
 
 from app.receiver.body import BodyLimits
-from app.receiver.committer import Shed
-from app.receiver.endpoint import put_in_front
-from app.receiver.protocol import WebhookProtocol, protocol_of
-from tests.receiver.deliveries import Headers, headers_for
-from tests.receiver.inboxes import Station, until
+from app.receiver.protocol import WebhookProtocol
+from tests.receiver.callers import BODY, KEPT, WHOLE_CHUNK, Client, calling, opened, request
+from tests.receiver.deliveries import Headers
+from tests.receiver.inboxes import until
+from tests.receiver.lines import Line
 from tests.receiver.posts import Post
-from tests.receiver.servers import serving
-
-BODY = b'{"event_id":"e1","event_type":"access_code.created"}'
-KEPT = b"HTTP/1.1 204 No Content\r\ndate: D\r\n\r\n"
-
-
-def request(
-    headers: Headers | None = None,
-    body: bytes = BODY,
-    *,
-    extra: Sequence[str] = (),
-    line: str = "POST /webhooks/seam HTTP/1.1",
-    delivery_id: str = "msg_1",
-) -> bytes:
-    given = headers_for(body, delivery_id=delivery_id) if headers is None else headers
-    lines = [f"{name.decode()}: {value.decode()}" for name, value in given]
-    head = [line, "Host: localhost", f"Content-Length: {len(body)}", *lines, *extra]
-    return "\r\n".join([*head, "", ""]).encode() + body
-
-
-CHUNKED = request(extra=["Transfer-Encoding: chunked", "Connection: close"]).replace(b"Content-Length: 52\r\n", b"")
-WHOLE_CHUNK = b"%b%x\r\n%b\r\n0\r\n\r\n" % (CHUNKED[: -len(BODY)], len(BODY), BODY)
-
-
-class Client:
-    """One connection to the server, byte by byte."""
-
-    def __init__(self, server: uvicorn.Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.server = server
-        self.reader = reader
-        self.writer = writer
-
-    @property
-    def tasks(self) -> int:
-        return len(self.server.server_state.tasks)
-
-    @property
-    def connection(self) -> WebhookProtocol:
-        """The server's side."""
-        (connection,) = self.server.server_state.connections
-        assert isinstance(connection, WebhookProtocol)
-        return connection
-
-    async def read(self, size: int) -> bytes:
-        """That many bytes, with each date (of 29 bytes) as D."""
-        return _undated(await self.reader.readexactly(size + 28))
-
-    async def read_all(self) -> bytes:
-        """Until the server closes the connection."""
-        return _undated(await self.reader.read())
-
-
-def _undated(answer: bytes) -> bytes:
-    return re.sub(rb"(?m)^date: .{29}\r$", b"date: D\r", answer)
-
-
-@asynccontextmanager
-async def calling(post: Post, *, is_short: bool = True, **options: Any) -> AsyncIterator[Client]:
-    app = put_in_front(post.endpoint, _elsewhere)
-    protocols = [protocol_of(post.endpoint)] if is_short else []
-    async with serving(app, *protocols, **options) as (server, port):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        try:
-            yield Client(server, reader, writer)
-        finally:
-            writer.close()
-
-
-@asynccontextmanager
-async def opened(limits: BodyLimits | None = None) -> AsyncIterator[Post]:
-    post = Post(Station(), limits)
-    post.station.committer.start()
-    yield post
-    await post.station.committer.close()
-
-
-async def _elsewhere(scope: object, receive: object, send: Send) -> None:
-    await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
-    await send({"type": "http.response.body", "body": b""})
 
 
 async def _held(post: Post, client: Client, sent: bytes) -> None:
@@ -261,6 +177,26 @@ async def test_a_client_that_hangs_up_before_its_answer_loses_nothing(post: Post
     assert [line["event"] for line in lines] == ["event_stored"]
 
 
+def test_nothing_is_written_to_who_has_gone() -> None:
+    line = Line()
+    line.deliver()
+    line.protocol.connection_lost(None)
+    line.answer()
+
+    assert line.transport.written == []
+    assert line.loop.timers == []
+
+
+async def test_a_delivery_is_heard_after_a_large_request_that_was_refused_unread(post: Post) -> None:
+    """Uvicorn stops reading while so much of a body waits for the application."""
+    async with calling(post) as client:
+        client.writer.write(request(line="GET /webhooks/seam HTTP/1.1", body=b"x" * 200_000) + request())
+        await client.reader.readuntil(b'Deliveries of webhooks are sent with POST."}')
+        answer = await client.read(len(KEPT))
+
+    assert answer == KEPT
+
+
 async def test_a_shutdown_answers_what_it_accepted_and_says_that_it_closes(post: Post) -> None:
     async with calling(post) as client:
         await _held(post, client, request())
@@ -271,103 +207,6 @@ async def test_a_shutdown_answers_what_it_accepted_and_says_that_it_closes(post:
         answer = await client.read_all()
 
     assert answer == KEPT.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
-
-
-def _storage_away(post: Post) -> None:
-    post.station.inbox.failure = OSError("disk")
-
-
-def _clock_broken(post: Post) -> None:
-    post.clock_fault = RuntimeError("no time")
-
-
-def _crowded(post: Post) -> None:
-    post.station.committer.shed = lambda size: Shed.FULL  # type: ignore[method-assign]  # noqa: ARG005
-
-
-def _as_it_is(_post: Post) -> None:
-    pass
-
-
-Case = tuple[bytes, Callable[[Post], None], int]
-CASES: dict[str, Case] = {
-    "kept": (request(extra=["Connection: close"]), _as_it_is, 204),
-    "HTTP/1.0": (request(line="POST /webhooks/seam HTTP/1.0"), _as_it_is, 204),
-    "slash at the end": (request(line="POST /webhooks/seam/ HTTP/1.1", extra=["Connection: close"]), _as_it_is, 204),
-    "with a query": (request(line="POST /webhooks/seam?a=b HTTP/1.1", extra=["Connection: close"]), _as_it_is, 204),
-    "unreadable": (request(body=b"no JSON", extra=["Connection: close"]), _as_it_is, 204),
-    "empty": (request(body=b"", extra=["Connection: close"]), _as_it_is, 204),
-    "not signed": (request(headers=[], extra=["Connection: close"]), _as_it_is, 401),
-    "GET": (request(line="GET /webhooks/seam HTTP/1.1", extra=["Connection: close"]), _as_it_is, 405),
-    "storage away": (request(extra=["Connection: close"]), _storage_away, 503),
-    "a fault of ours": (request(extra=["Connection: close"]), _clock_broken, 503),
-    "crowded": (request(extra=["Connection: close"]), _crowded, 429),
-    "kept open": (request() + request(extra=["Connection: close"]), _as_it_is, 204),
-    "kept open and not signed": (request(headers=[]) + request(extra=["Connection: close"]), _as_it_is, 401),
-    "HTTP/1.0, to be kept open": (
-        request(line="POST /webhooks/seam HTTP/1.0", extra=["Connection: keep-alive"]),
-        _as_it_is,
-        204,
-    ),
-    "asks whether to go on": (request(extra=["Expect: 100-continue", "Connection: close"]), _as_it_is, 100),
-    "chunked": (WHOLE_CHUNK, _as_it_is, 204),
-    "would like another protocol": (
-        request(extra=["Connection: close, Upgrade", "Upgrade: websocket"]),
-        _as_it_is,
-        401,  # httptools takes its body for the first bytes of that protocol
-    ),
-    "absolute": (request(line="POST http://here/webhooks/seam HTTP/1.1", extra=["Connection: close"]), _as_it_is, 204),
-    "escaped": (request(line="POST /webhooks/%73eam HTTP/1.1", extra=["Connection: close"]), _as_it_is, 204),
-    "elsewhere": (request(line="POST /elsewhere HTTP/1.1", extra=["Connection: close"]), _as_it_is, 404),
-    "garbage after it": (request() + b"garbage\r\n\r\n", _as_it_is, 400),
-    "garbage in it": (CHUNKED[: -len(BODY)] + b"no length\r\n", _as_it_is, 400),
-}
-
-
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-async def test_the_bytes_of_an_answer_are_the_same_on_either_way(case: Case) -> None:
-    sent, prepare, status = case
-    short, whole = await asyncio.gather(*(_answers_to(sent, prepare, is_short) for is_short in (True, False)))
-
-    assert short == whole
-    assert short.startswith(b"HTTP/1.1 %d " % status)
-
-
-@pytest.mark.parametrize(
-    ("options", "status"), [({"limit_concurrency": 1}, 503), ({"root_path": "/behind"}, 404)], ids=["limit", "path"]
-)
-async def test_what_uvicorn_is_told_to_do_with_every_request_holds_on_either_way(
-    options: dict[str, Any], status: int
-) -> None:
-    sent = request(extra=["Connection: close"])
-    short, whole = await asyncio.gather(*(_answers_to(sent, _as_it_is, each, **options) for each in (True, False)))
-
-    assert short == whole
-    assert short.startswith(b"HTTP/1.1 %d " % status)
-
-
-async def test_an_access_log_that_uvicorn_is_told_to_write_misses_no_delivery(
-    post: Post, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    logger = logging.getLogger("uvicorn.access")
-    monkeypatch.setattr(logger, "handlers", [caplog.handler])
-    monkeypatch.setattr(logger, "propagate", False)  # as uvicorn's configuration leaves it
-    caplog.set_level(logging.INFO, logger.name)
-    async with calling(post, access_log=True) as client:
-        client.writer.write(request())
-        await client.read(len(KEPT))
-
-    (line,) = [each.getMessage() for each in caplog.records if each.name == logger.name]
-    assert line.endswith('"POST /webhooks/seam HTTP/1.1" 204')
-
-
-async def _answers_to(sent: bytes, prepare: Callable[[Post], None], is_short: bool, **options: Any) -> bytes:
-    """Until the server closes the connection."""
-    async with opened() as post:
-        prepare(post)
-        async with calling(post, is_short=is_short, **options) as client:
-            client.writer.write(sent)
-            return await client.read_all()
 
 
 async def test_a_body_that_is_too_large_is_refused_also_if_it_came_in_one_piece() -> None:
