@@ -67,6 +67,7 @@ async def test_whatever_is_not_as_usual_goes_the_whole_way(post: Post, first: by
         await until(lambda: client.tasks == 1)
         client.writer.write(chunk)
         answer = await client.reader.readuntil(b"204 No Content\r\n")
+        await until(lambda: client.tasks == 0)
 
     assert answer.endswith(b"HTTP/1.1 204 No Content\r\n")
     assert post.station.inbox.kept == ["msg_1"]
