@@ -71,6 +71,7 @@ async def test_whatever_is_not_as_usual_goes_the_whole_way(post: Post, first: by
 
     assert answer.endswith(b"HTTP/1.1 204 No Content\r\n")
     assert post.station.inbox.kept == ["msg_1"]
+    assert post.station.count("too_slow") == 0
 
 
 @pytest.mark.parametrize(("headers", "status"), [(None, b"204"), ([], b"401")])
