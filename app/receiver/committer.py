@@ -233,7 +233,7 @@ class Committer:
             if Outcome.STORED in outcomes:
                 self._on_stored(deliveries)
         except Exception as error:  # noqa: BLE001 - they are stored and answered
-            log.error("batch_failed", count=len(deliveries), **describe(error))
+            log.error("report_failed", count=len(deliveries), **describe(error))
 
     def _take(self) -> _Batch:
         """Senders that each wait for their answers come back together. Where several commits may be in flight, what

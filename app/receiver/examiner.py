@@ -87,9 +87,11 @@ class Examiner:
         asyncio.get_running_loop().call_soon(self._examine)
 
     def _examine(self) -> None:
-        self._examine_some()
-        if self._gathered:
-            self._examine_soon()
+        try:
+            self._examine_some()
+        finally:
+            if self._gathered:
+                self._examine_soon()
 
     def _examine_some(self) -> None:
         arrivals = self._gathered[:_MOST_AT_ONCE]
@@ -109,7 +111,7 @@ class Examiner:
             answer = self.excuse(error)
         if isinstance(answer, _Proven):
             return answer
-        arrival.reply(answer)
+        _tell(arrival.reply, answer)
         return None
 
     def excuse(self, error: Exception) -> Answer:
@@ -153,12 +155,19 @@ class Examiner:
             delivery = Delivery(proven.proof.delivery_id, proven.now, len(body), digest, reading, "webhook")
             self._committer.submit(delivery, lambda result: reply(TO_RESULT[result]))
         except Exception as error:  # noqa: BLE001 - the others of this turn are handed on all the same
-            reply(self.excuse(error))
+            _tell(reply, self.excuse(error))
 
     def _note(self, reason: Reason, now: datetime) -> None:
         self._metrics.deliveries.labels("rejected").inc()
         self._metrics.rejections.labels(reason.value).inc()
         self._rejections.note(reason, now)
+
+
+def _tell(reply: Reply, answer: Answer) -> None:
+    try:
+        reply(answer)
+    except Exception as error:  # noqa: BLE001 - one that cannot be told must not keep the others waiting
+        log.error("reply_failed", **describe(error))
 
 
 class _RejectionLog:

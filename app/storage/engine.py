@@ -61,7 +61,6 @@ class Database:
         self._maintenance = maintenance
         self._aside = aside
         self._writer_process = writer_process
-        self._writer: WriterProcess | None = None  # once it was started
         self._subscribers: list[OnChanged] = []
 
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
@@ -89,13 +88,12 @@ class Database:
                 await self._writer_process.start()
             except TRANSLATED as error:
                 _raise_translated(error)
-            self._writer = self._writer_process
 
     async def write_batch(self, batch: SqliteBatch) -> list[str]:
         """SQLite: one ``write()``, see ``app.storage.sqlite_batch.write``. Raises ``StorageError``."""
         async with _connection(self._writers) as connection:  # held meanwhile: there is one writer at a time
-            if self._writer is not None:
-                return await self._writer.write(batch)
+            if self._writer_process is not None and self._writer_process.is_wanted:
+                return await self._writer_process.write(batch)
             return await write_batch(connection, batch)
 
     def maintain(self) -> AbstractAsyncContextManager[AsyncConnection]:

@@ -24,10 +24,10 @@ _PATIENT = Limits(lock=60)  # who migrates waits for those who migrate
 _COMMON = (
     "PRAGMA synchronous=FULL",  # a commit is on the disk when it returns: acked means kept
     "PRAGMA temp_store=MEMORY",
-    # Pages, 64 MiB: where a service runs, its writer process does it much earlier, and outside of any commit.
-    "PRAGMA wal_autocheckpoint=16000",
+    # Pages, 32 MiB. The writer process of a service (``app.storage.writer_process``) is earlier, and not in a commit.
+    "PRAGMA wal_autocheckpoint=8000",
 )
-_WRITER = (*_COMMON, "PRAGMA foreign_keys=ON", "PRAGMA cache_size=-32768")
+_WRITER = (*_COMMON, "PRAGMA foreign_keys=ON", "PRAGMA cache_size=-16384")
 _READER = (*_COMMON, "PRAGMA query_only=ON", "PRAGMA cache_size=-8192")
 # A migration rebuilds tables; with foreign keys on, dropping the old one would delete the rows that point to it.
 _MAINTENANCE = (*_COMMON, "PRAGMA foreign_keys=OFF")

@@ -13,6 +13,7 @@ import socket
 import sys
 from asyncio import IncompleteReadError
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from app.storage.writer_process import LENGTH_BYTES
 
 _MODULE = "app.storage.writer_process"
 _END_SECONDS = 5.0
+_NOTHING = SqliteBatch(None, [])
 
 
 class _Running(NamedTuple):
@@ -35,27 +37,31 @@ class WriterProcess:
     def __init__(self, path: Path, *, lock_seconds: float, pragmas: Sequence[str]) -> None:
         self._arguments = [str(path.absolute()), str(lock_seconds), *pragmas]
         self._running: _Running | None = None
+        self._killed: asyncio.subprocess.Process | None = None
+        self.is_wanted = False
+        """From the first ``start`` to ``close``."""
 
     async def start(self) -> None:
-        """Without it, the first batch does so."""
-        if self._running is None:
-            self._running = await self._start()
+        """Returns once it has shown that it can write. Raises like ``write``."""
+        self.is_wanted = True
+        await self.write(_NOTHING)
 
     async def write(self, batch: SqliteBatch) -> list[str]:
         """``app.storage.sqlite_batch.write``, over there. Raises SQLite's own errors, and ``OSError`` if the process
-        ended, which the next batch starts again: nobody knows then whether this one was written."""
-        await self.start()
+        ended meanwhile or does not start: nobody knows then whether this batch was written. The next starts another."""
+        running = await self._be_running()
         try:
-            answer = await self._ask(batch)
+            answer = await self._ask(running, batch)
         except BaseException:
             # Cancelled or broken: what it still says would be taken for the answer to the next batch.
-            self._kill()
+            self._kill(running)
             raise
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     async def close(self) -> None:
+        self.is_wanted = False
         running, self._running = self._running, None
         if running is None:
             return
@@ -64,8 +70,19 @@ class WriterProcess:
             async with asyncio.timeout(_END_SECONDS):
                 await running.process.wait()
         except TimeoutError:
-            running.process.kill()
+            self._kill(running)
             await running.process.wait()
+
+    async def _be_running(self) -> _Running:
+        if self._running is not None and self._running.process.returncode is not None:
+            self._kill(self._running)  # it ended while nothing was asked of it
+        if self._running is None:
+            if self._killed is not None:
+                # One that waits for the disk ends when the disk answers. Until then another would only wait as well.
+                await self._killed.wait()
+                self._killed = None
+            self._running = await self._start()
+        return self._running
 
     async def _start(self) -> _Running:
         ours, theirs = socket.socketpair()
@@ -74,25 +91,22 @@ class WriterProcess:
                 # -P: what lies in the folder that the service was started in is not taken for one of our modules.
                 command = (sys.executable, "-P", "-m", _MODULE, str(theirs.fileno()), *self._arguments)
                 process = await asyncio.create_subprocess_exec(*command, pass_fds=[theirs.fileno()])
+                return _Running(process, *await asyncio.open_connection(sock=ours))
             except BaseException:
-                ours.close()
+                ours.close()  # the end of the process too, if there is one
                 raise
-        return _Running(process, *await asyncio.open_connection(sock=ours))
 
-    async def _ask(self, batch: SqliteBatch) -> list[str] | Exception:
-        assert self._running is not None  # noqa: S101
-        _, reader, writer = self._running
-        writer.write(pickle.dumps(batch, pickle.HIGHEST_PROTOCOL))
+    async def _ask(self, running: _Running, batch: SqliteBatch) -> list[str] | Exception:
+        running.writer.write(pickle.dumps(batch, pickle.HIGHEST_PROTOCOL))
         try:
-            length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
-            answer: list[str] | Exception = pickle.loads(await reader.readexactly(length))  # noqa: S301 - our own
+            length = int.from_bytes(await running.reader.readexactly(LENGTH_BYTES), "big")
+            answer: list[str] | Exception = pickle.loads(await running.reader.readexactly(length))  # noqa: S301 - ours
         except IncompleteReadError as error:
             raise ConnectionResetError("the process that writes to SQLite has ended") from error
         return answer
 
-    def _kill(self) -> None:
-        running, self._running = self._running, None
-        if running is not None:
-            running.writer.close()
-            if running.process.returncode is None:
-                running.process.kill()
+    def _kill(self, running: _Running) -> None:
+        self._running, self._killed = None, running.process
+        running.writer.close()
+        with suppress(ProcessLookupError):
+            running.process.kill()

@@ -7,7 +7,6 @@ end of the socket is the end of the process, whatever became of the service.
 
 from __future__ import annotations
 
-import os
 import pickle
 import signal
 import socket
@@ -17,40 +16,32 @@ import threading
 from collections.abc import Sequence
 from contextlib import closing
 from io import BufferedRWPair
-from pathlib import Path
+from urllib.parse import quote
 
 from app.storage.sqlite_batch import SqliteBatch, write
 
 LENGTH_BYTES = 4
 """In front of each answer, big-endian."""
 
-_MOST_FRAMES = 2_000  # of 4 KiB
-_LOOK_SECONDS = 0.25
+_ROWS_BETWEEN_CHECKPOINTS = 800  # each changes some three pages of 4 KiB
+_FEW_PAGES = 1_000  # a few milliseconds
 _CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
 
 
 class _File:
-    """Each connection to it is used by one thread."""
+    """Each connection to it is used by one thread. The files beside it are SQLite's alone: whoever opens and closes one
+    takes the locks away that this process has on it."""
 
     def __init__(self, path: str, lock_seconds: float, pragmas: Sequence[str]) -> None:
-        self._path = path
+        self._uri = f"file:{quote(path)}?mode=rw"  # one that is gone is not made anew, and empty
         self._lock_seconds = lock_seconds
         self._pragmas = pragmas
 
     def connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=self._lock_seconds, isolation_level=None)
+        connection = sqlite3.connect(self._uri, uri=True, timeout=self._lock_seconds, isolation_level=None)
         for pragma in (*self._pragmas, "PRAGMA wal_autocheckpoint=0"):
             connection.execute(pragma)
         return connection
-
-    def frames_in_log(self) -> int:
-        """Also those that are in the file already. ``mxFrame`` of the index that all connections share, as SQLite's
-        description of its files has it."""
-        try:
-            with Path(f"{self._path}-shm").open("rb", buffering=0) as index:
-                return int.from_bytes(os.pread(index.fileno(), 4, 16), sys.byteorder)
-        except FileNotFoundError:
-            return 0  # nobody is connected
 
 
 class _Writer:
@@ -68,7 +59,7 @@ class _Writer:
         except Exception as error:  # noqa: BLE001 - told to the service, which knows what it means
             self._disconnect()
             return error
-        self._checkpoints.look()
+        self._checkpoints.count(sum(len(values) for _, values in batch.asks))
         return known
 
     def _disconnect(self) -> None:
@@ -89,48 +80,54 @@ class _Checkpoints:
     def __init__(self, file: _File) -> None:
         self.last_pages = threading.Lock()
         self._file = file
-        self._in_file = 0  # frames of the log that are
+        self._rows = 0
         self._due = threading.Event()
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="checkpoints", daemon=True).start()
 
-    def look(self) -> None:
-        frames = self._file.frames_in_log()
-        if frames < self._in_file:
-            self._in_file = 0  # the log has begun anew
-        if frames - self._in_file >= _MOST_FRAMES:
+    def count(self, rows: int) -> None:
+        self._rows += rows
+        if self._rows >= _ROWS_BETWEEN_CHECKPOINTS:
+            self._rows = 0
             self._due.set()
 
     def _run(self) -> None:
-        while True:
-            if not self._due.wait(_LOOK_SECONDS):
-                self.look()  # others write as well
-                continue
-            self._due.clear()
+        while self._due.wait():
             try:
                 with closing(self._file.connect()) as connection:
                     self._make(connection)
-            except sqlite3.Error:
-                continue  # such as a full disk, which the next commit tells; the log is kept meanwhile
+            except (sqlite3.Error, OSError):
+                pass  # such as a full disk, which the next commit tells; the log is kept meanwhile
+            self._due.clear()
 
     def _make(self, connection: sqlite3.Connection) -> None:
+        left = 0
         for _ in range(2):
-            connection.execute(_CHECKPOINT).fetchall()
-        with self.last_pages:
-            # All of them, unless somebody is still reading what was there before.
-            _, _, self._in_file = connection.execute(_CHECKPOINT).fetchone()
+            _, pages, brought = connection.execute(_CHECKPOINT).fetchone()
+            left = pages - brought
+        if left <= _FEW_PAGES:  # more, if somebody still reads what was there before: then the next time
+            with self.last_pages:
+                connection.execute(_CHECKPOINT).fetchone()
 
 
 def _serve(pipe: BufferedRWPair, writer: _Writer) -> None:
-    while True:
-        try:
-            batch = pickle.load(pipe)  # noqa: S301 - from the service that started this process
-        except EOFError:
-            return
+    while (batch := _receive(pipe)) is not None:
         answer = pickle.dumps(writer.answer(batch), pickle.HIGHEST_PROTOCOL)
-        pipe.write(len(answer).to_bytes(LENGTH_BYTES, "big") + answer)
-        pipe.flush()
+        try:
+            pipe.write(len(answer).to_bytes(LENGTH_BYTES, "big") + answer)
+            pipe.flush()
+        except OSError:
+            return
+
+
+def _receive(pipe: BufferedRWPair) -> SqliteBatch | None:
+    """``None``: the service is gone, be it in the middle of a batch."""
+    try:
+        batch: SqliteBatch = pickle.load(pipe)  # noqa: S301 - from the service that started this process
+    except (EOFError, OSError, pickle.UnpicklingError):
+        return None
+    return batch
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -138,14 +135,11 @@ def main(arguments: Sequence[str]) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
     descriptor, path, lock_seconds, *pragmas = arguments
+    file = _File(path, float(lock_seconds), pragmas)
+    checkpoints = _Checkpoints(file)
+    checkpoints.start()
     with socket.socket(fileno=int(descriptor)) as ours, ours.makefile("rwb") as pipe:
-        try:
-            file = _File(path, float(lock_seconds), pragmas)
-            checkpoints = _Checkpoints(file)
-            checkpoints.start()
-            _serve(pipe, _Writer(file, checkpoints))
-        except OSError:
-            return  # the service is gone, and with it whoever waited for an answer
+        _serve(pipe, _Writer(file, checkpoints))
 
 
 if __name__ == "__main__":

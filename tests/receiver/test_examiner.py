@@ -66,6 +66,20 @@ async def test_large_bodies_are_not_gathered(post: Post) -> None:
     assert list(answers.values()) == [KEPT] * 8
 
 
+async def test_one_that_cannot_be_told_keeps_nobody_waiting(post: Post) -> None:
+    answers: dict[str, Answer] = {}
+
+    def broken(_: Answer) -> None:
+        raise RuntimeError("nobody is there")
+
+    post.endpoint.examiner.take([], b"", broken)
+    for number in range(80):
+        take(post, answers, f"m{number:02}")
+    await until(lambda: len(answers) == 80)
+
+    assert list(answers.values()) == [KEPT] * 80
+
+
 async def test_a_fault_is_told_to_those_that_it_struck(post: Post) -> None:
     answers: dict[str, Answer] = {}
     post.clock_fault = RuntimeError("no time")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,10 +26,12 @@ from app.storage.inbox import Outcome, store_batch
 from app.storage.limits import Limits
 from app.storage.sqlite_batch import Ask, SqliteBatch
 from app.storage.tables import events, signals
+from app.storage.writer_process import _Checkpoints, _File
 from tests.storage.arrivals import code_news, deliveries, device_news
 from tests.storage.counting import add_one, count
 
 ADD_ONE: Ask = ("UPDATE intake SET backfilled = backfilled + 1", {})
+SLOW: Ask = ("WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 8e6) SELECT max(i) FROM n", {})
 OF_NOBODY = "INSERT INTO transitions (code_id, at, to_verdict, since, reason) VALUES ('nobody', 0, 'pending', 0, '')"
 
 
@@ -138,13 +144,82 @@ async def test_a_batch_takes_one_trip_to_the_thread(sqlite_url: str, monkeypatch
     await db.close()
 
 
-async def test_a_writer_process_that_was_killed_is_told_once_and_started_again(beside: Database) -> None:
+async def test_nobody_else_writes_while_a_batch_is_written(beside: Database, sqlite_url: str) -> None:
+    """Nor does the process itself look at the files beside the database: to close one gives up all locks on it."""
+    impatient = open_database(sqlite_url, Limits(lock=0.01))
+    refused, written = 0, 0
+    slow = asyncio.create_task(beside.write_batch(batch(ADD_ONE, SLOW)))
+    await asyncio.wait([slow], timeout=0.1)
+    while not slow.done():
+        try:
+            await add_one(impatient)
+        except StorageUnavailable:
+            refused += 1
+        else:
+            written += 1  # it was done by then, and that was not heard yet
+    assert await slow == []
+    assert refused > 3
+    assert await count(beside) == 1 + written
+    await impatient.close()
+
+
+async def test_a_writer_process_that_is_killed_at_work_is_told_and_started_again(beside: Database) -> None:
+    slow = asyncio.create_task(beside.write_batch(batch(ADD_ONE, SLOW)))
+    await asyncio.wait([slow], timeout=0.1)
     (pid,) = _writers_of(os.getpid())
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(StorageUnavailable, match="has ended"):
-        await beside.write_batch(batch(ADD_ONE))
+        await slow
     await beside.write_batch(batch(ADD_ONE))
     assert await count(beside) == 1
+
+
+async def test_a_writer_process_that_ended_while_idle_costs_nobody_an_error(beside: Database) -> None:
+    writer = beside._writer_process
+    assert writer is not None
+    assert writer._running is not None
+    writer._running.process.kill()
+    await writer._running.process.wait()
+    await beside.write_batch(batch(ADD_ONE))
+    assert await count(beside) == 1
+
+
+async def test_a_writer_process_that_cannot_write_is_told_at_the_start(tmp_path: Path) -> None:
+    db = open_database(f"sqlite:///{tmp_path / 'nowhere.db'}")
+    with pytest.raises(StorageUnavailable, match="unable to open"):
+        await db.start_writer()
+    await db.close()
+
+
+def test_a_service_that_goes_away_in_the_middle_of_a_batch_ends_the_process_without_a_word(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-m", "app.storage.writer_process", str(theirs.fileno()), str(tmp_path / "x.db"), "1"]
+    with theirs:
+        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE)
+    with ours:
+        ours.sendall(pickle.dumps(batch(ADD_ONE))[:-5])
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (0, b"")
+
+
+def test_after_a_checkpoint_that_failed_there_is_another() -> None:
+    attempts: list[int] = []
+    again = threading.Event()
+
+    class Broken(_File):
+        def connect(self) -> sqlite3.Connection:
+            attempts.append(1)
+            if len(attempts) == 2:
+                again.set()
+            raise sqlite3.OperationalError("disk I/O error")
+
+    checkpoints = _Checkpoints(Broken("nowhere", 1, []))
+    checkpoints.start()
+    for _ in range(100):
+        checkpoints.count(1_000)
+        if again.wait(0.1):
+            return
+    raise AssertionError("the first failure was the last attempt")
 
 
 async def test_a_writer_process_ends_with_its_database(sqlite_url: str) -> None:
@@ -197,14 +272,15 @@ async def test_the_log_is_brought_into_the_file_beside_the_writing(sqlite_url: s
     """Then it begins anew. Otherwise it would grow for ever, or a commit would have to stop for it."""
     db = open_database(sqlite_url)
     await db.start_writer()
-    frames: list[int] = []
+    log = Path(sqlite_url.removeprefix("sqlite:///") + "-wal")
+    sizes: list[int] = []
     async with asyncio.timeout(60):
-        while len(frames) < 3 or frames[-1] > max(frames) / 2:
-            names = [f"e{len(frames)}-{number}" for number in range(100)]
+        while len(set(sizes[-5:])) > 1 or len(sizes) < 5:
+            names = [f"e{len(sizes)}-{number}" for number in range(100)]
             assert set(await store_batch(db, deliveries(*map(code_news, names)))) == {Outcome.STORED}
-            frames.append(_frames_in_log(sqlite_url))
+            sizes.append(_size_of(log))
     async with db.read() as connection:
-        assert len((await connection.execute(select(events.c.id))).all()) == 100 * len(frames)
+        assert len((await connection.execute(select(events.c.id))).all()) == 100 * len(sizes)
     await db.close()
 
 
@@ -245,7 +321,5 @@ def _wait_until_gone(pid: int) -> None:
     raise AssertionError(f"process {pid} goes on without its service")
 
 
-def _frames_in_log(url: str) -> int:
-    """Of the shared-memory file beside the database: the 32-bit number at byte 16, in the machine's own order."""
-    path = Path(url.removeprefix("sqlite:///") + "-shm")
-    return int.from_bytes(path.read_bytes()[16:20], sys.byteorder)
+def _size_of(file: Path) -> int:
+    return file.stat().st_size
