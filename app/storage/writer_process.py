@@ -7,6 +7,7 @@ end of the socket is the end of the process, whatever became of the service.
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 import socket
@@ -138,8 +139,12 @@ def main(arguments: Sequence[str]) -> None:
     file = _File(path, float(lock_seconds), pragmas)
     checkpoints = _Checkpoints(file)
     checkpoints.start()
+    writer = _Writer(file, checkpoints)
     with socket.socket(fileno=int(descriptor)) as ours, ours.makefile("rwb") as pipe:
-        _serve(pipe, _Writer(file, checkpoints))
+        _serve(pipe, writer)
+        # Not the usual end, which would bring the log into the file where nobody else is connected: the next service may
+        # be waiting for it already. Whatever was answered is in the log.
+        os._exit(0)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from app.storage.engine import Database, open_database
 from app.storage.errors import StorageUnavailable
@@ -13,12 +13,19 @@ from app.storage.limits import Limits
 from app.storage.probing import WriteProbe
 
 
-async def test_many_who_ask_at_once_make_one_write(db: Database) -> None:
-    written = []
-    event.listen(db._writers.sync_engine, "before_cursor_execute", lambda *given: written.append(given[2]))
+async def test_many_who_ask_at_once_make_one_write(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On SQLite by the way that deliveries go."""
+    name = "write_batch" if db.dialect == "sqlite" else "write"
+    write, written = getattr(db, name), []
+
+    def noting(*given: Any) -> Any:
+        written.append(given)
+        return write(*given)
+
+    monkeypatch.setattr(db, name, noting)
     probe = WriteProbe(db)
     await asyncio.gather(*(probe.check() for _ in range(50)))
-    assert [statement for statement in written if statement.startswith("UPDATE")] == ["UPDATE intake SET id=intake.id"]
+    assert len(written) == 1
 
 
 async def test_a_failure_holds_for_nobody_and_ends_with_its_cause(database_url: str) -> None:
