@@ -142,8 +142,8 @@ def main(arguments: Sequence[str]) -> None:
     writer = _Writer(file, checkpoints)
     with socket.socket(fileno=int(descriptor)) as ours, ours.makefile("rwb") as pipe:
         _serve(pipe, writer)
-        # Not the usual end, which would bring the log into the file where nobody else is connected: the next service may
-        # be waiting for it already. Whatever was answered is in the log.
+        # Not the usual end, which would bring the log into the file where nobody else is connected: the next service
+        # may be waiting for it already. Whatever was answered is in the log.
         os._exit(0)
 
 
