@@ -96,7 +96,7 @@ def own_cpu(pid: int, *, with_ended: bool = False) -> float:
     """CPU seconds of one process."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:  # ended meanwhile: its parent has counted it
+    except (FileNotFoundError, ProcessLookupError):  # ended meanwhile: its parent has counted it
         return 0.0
     return sum(map(int, fields[11 : 15 if with_ended else 13])) / _TICKS
 
