@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from time import perf_counter
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import structlog
 
@@ -68,6 +68,7 @@ class CommitLimits:
 
 
 Reply = Callable[[Outcome | Shed], None]
+Told = TypeVar("Told")
 
 
 class _Waiting(NamedTuple):
@@ -223,10 +224,11 @@ class Committer:
             self._presses_until = ended + _PRESSES_FOR
         self._in_flight.discard(batch)
         self._let_go(batch)
-        asyncio.get_running_loop().call_soon(self._conclude, batch, outcomes, ended - started)
+        asyncio.get_running_loop().call_soon(self._conclude, batch, deliveries, outcomes, ended - started)
 
-    def _conclude(self, batch: _Batch, outcomes: Sequence[Outcome], seconds: float) -> None:
-        deliveries = [waiting.delivery for waiting in batch.waiting]
+    def _conclude(
+        self, batch: _Batch, deliveries: Sequence[Delivery], outcomes: Sequence[Outcome], seconds: float
+    ) -> None:
         self._settle(batch, outcomes)
         try:
             self._report(deliveries, outcomes, seconds)
@@ -256,10 +258,7 @@ class Committer:
     def _settle(self, batch: _Batch, answers: Sequence[Outcome | Shed]) -> None:
         """Answer everyone in the batch. Who has gone away since is counted all the same."""
         for waiting, answer in zip(batch.waiting, answers, strict=True):
-            try:
-                waiting.reply(answer)
-            except Exception as error:  # noqa: BLE001 - one that cannot be told must not keep the others waiting
-                log.error("reply_failed", **describe(error))
+            tell(waiting.reply, answer)
         for kind in _ANSWERS:
             if count := answers.count(kind):
                 self._metrics.deliveries.labels(kind.value).inc(count)
@@ -274,6 +273,13 @@ class Committer:
             ids = [_id_of(delivery) for delivery, its in zip(deliveries, outcomes, strict=True) if its is outcome]
             if ids:
                 log.info(verb, count=len(ids), ids=ids)
+
+
+def tell(reply: Callable[[Told], None], answer: Told) -> None:
+    try:
+        reply(answer)
+    except Exception as error:  # noqa: BLE001 - one that cannot be told must not keep the others waiting
+        log.error("reply_failed", **describe(error))
 
 
 def _id_of(delivery: Delivery) -> str:

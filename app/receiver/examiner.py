@@ -18,7 +18,7 @@ import structlog
 from app.domain.events import Event, Unreadable, is_probe, read_event
 from app.domain.fingerprints import Fingerprinter
 from app.receiver.answers import NOT_GENUINE, TO_RESULT, UNAVAILABLE, Answer
-from app.receiver.committer import Committer
+from app.receiver.committer import Committer, tell
 from app.receiver.failures import describe
 from app.receiver.metrics import ReceiverMetrics
 from app.receiver.signature import Headers, Reason, Rejection, Secret, Verified, verify
@@ -111,7 +111,7 @@ class Examiner:
             answer = self.excuse(error)
         if isinstance(answer, _Proven):
             return answer
-        _tell(arrival.reply, answer)
+        tell(arrival.reply, answer)
         return None
 
     def excuse(self, error: Exception) -> Answer:
@@ -155,19 +155,12 @@ class Examiner:
             delivery = Delivery(proven.proof.delivery_id, proven.now, len(body), digest, reading, "webhook")
             self._committer.submit(delivery, lambda result: reply(TO_RESULT[result]))
         except Exception as error:  # noqa: BLE001 - the others of this turn are handed on all the same
-            _tell(reply, self.excuse(error))
+            tell(reply, self.excuse(error))
 
     def _note(self, reason: Reason, now: datetime) -> None:
         self._metrics.deliveries.labels("rejected").inc()
         self._metrics.rejections.labels(reason.value).inc()
         self._rejections.note(reason, now)
-
-
-def _tell(reply: Reply, answer: Answer) -> None:
-    try:
-        reply(answer)
-    except Exception as error:  # noqa: BLE001 - one that cannot be told must not keep the others waiting
-        log.error("reply_failed", **describe(error))
 
 
 class _RejectionLog:
