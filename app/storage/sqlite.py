@@ -24,8 +24,8 @@ _PATIENT = Limits(lock=60)  # who migrates waits for those who migrate
 _COMMON = (
     "PRAGMA synchronous=FULL",  # a commit is on the disk when it returns: acked means kept
     "PRAGMA temp_store=MEMORY",
-    # Pages, 32 MiB. The writer process of a service (``app.storage.writer_process``) is earlier, and not in a commit.
-    "PRAGMA wal_autocheckpoint=8000",
+    # Pages, 240 MiB. The writer process of a service (``app.storage.writer_process``) is earlier, and not in a commit.
+    "PRAGMA wal_autocheckpoint=60000",
 )
 _WRITER = (*_COMMON, "PRAGMA foreign_keys=ON", "PRAGMA cache_size=-16384")
 _READER = (*_COMMON, "PRAGMA query_only=ON", "PRAGMA cache_size=-8192")

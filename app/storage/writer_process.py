@@ -7,6 +7,7 @@ end of the socket is the end of the process, whatever became of the service.
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import signal
@@ -24,9 +25,12 @@ from app.storage.sqlite_batch import SqliteBatch, write
 LENGTH_BYTES = 4
 """In front of each answer, big-endian."""
 
-_ROWS_BETWEEN_CHECKPOINTS = 800  # each changes some three pages of 4 KiB
-_FEW_PAGES = 1_000  # a few milliseconds
+# Each changes some four pages of 4 KiB, at random: so many share a page by then, which is written to the file but once.
+_ROWS_BETWEEN_CHECKPOINTS = 10_000
+_FEW_PAGES = 1_000  # some 30 ms, with the waits for the disk
 _CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
+_LAST_CHECKPOINT = "PRAGMA wal_checkpoint(RESTART)"
+_READERS_LEAVE_MS = 50
 
 
 class _File:
@@ -74,8 +78,9 @@ class _Checkpoints:
     """Brings what was written from the log to its place in the file, beside the writing. A commit that had to do so
     would keep all deliveries waiting for tens of milliseconds.
 
-    Only when all of the log is in the file does it begin anew, and while batches come in there is always more: so most
-    of it is brought over beside the writing, and the little that is left then while ``last_pages`` is held.
+    Only when all of the log is in the file, and nobody reads in it, does it begin anew. While batches come in there is
+    always more: so most of it is brought over beside the writing, and the little that is left then while ``last_pages``
+    is held.
     """
 
     def __init__(self, file: _File) -> None:
@@ -95,21 +100,29 @@ class _Checkpoints:
 
     def _run(self) -> None:
         while self._due.wait():
+            self._due.clear()
             try:
                 with closing(self._file.connect()) as connection:
                     self._make(connection)
             except (sqlite3.Error, OSError):
                 pass  # such as a full disk, which the next commit tells; the log is kept meanwhile
-            self._due.clear()
 
     def _make(self, connection: sqlite3.Connection) -> None:
-        left = 0
-        for _ in range(2):
-            _, pages, brought = connection.execute(_CHECKPOINT).fetchone()
-            left = pages - brought
-        if left <= _FEW_PAGES:  # more, if somebody still reads what was there before: then the next time
-            with self.last_pages:
-                connection.execute(_CHECKPOINT).fetchone()
+        brought, came = 0, math.inf
+        while came > _FEW_PAGES:
+            before, brought = brought, _bring(connection, _CHECKPOINT)
+            if brought - before >= came:
+                break  # not faster than they come, or somebody still reads what was there before
+            came = brought - before
+        connection.execute(f"PRAGMA busy_timeout={_READERS_LEAVE_MS}")
+        with self.last_pages:
+            _bring(connection, _LAST_CHECKPOINT)
+
+
+def _bring(connection: sqlite3.Connection, how: str) -> int:
+    """How many pages of the log are in the file by then."""
+    _, _, brought = connection.execute(how).fetchone()
+    return int(brought)
 
 
 def _serve(pipe: BufferedRWPair, writer: _Writer) -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +217,7 @@ def test_after_a_checkpoint_that_failed_there_is_another() -> None:
     checkpoints = _Checkpoints(Broken("nowhere", 1, []))
     checkpoints.start()
     for _ in range(100):
-        checkpoints.count(1_000)
+        checkpoints.count(100_000)
         if again.wait(0.1):
             return
     raise AssertionError("the first failure was the last attempt")
@@ -284,6 +285,47 @@ async def test_the_log_is_brought_into_the_file_beside_the_writing(sqlite_url: s
     await db.close()
 
 
+def test_who_reads_what_was_there_before_does_not_hold_a_checkpoint_up(sqlite_url: str) -> None:
+    """It keeps the log as it is, though: that begins anew after the next one."""
+    file = _File(sqlite_url.removeprefix("sqlite:///"), 30, [])
+    with closing(file.connect()) as writer, closing(file.connect()) as reader, closing(file.connect()) as own:
+        checkpoints = _Checkpoints(file)
+        add = ADD_ONE[0]
+        writer.execute(add)
+        reader.execute("BEGIN")
+        reader.execute("SELECT backfilled FROM intake").fetchone()
+        writer.execute(add)
+        began = time.monotonic()
+        checkpoints._make(own)
+        assert time.monotonic() - began < 10
+        before = _log_pages(writer)
+        writer.execute(add)
+        assert _log_pages(writer) > before
+        reader.execute("COMMIT")
+        checkpoints._make(own)
+        writer.execute(add)
+        assert _log_pages(writer) < before
+
+
+def test_a_checkpoint_that_is_due_while_one_is_made_comes_after_it(sqlite_url: str) -> None:
+    made: list[int] = []
+    twice = threading.Event()
+
+    class Slow(_Checkpoints):
+        def _make(self, connection: sqlite3.Connection) -> None:
+            if not made:
+                self.count(100_000)
+            super()._make(connection)
+            made.append(1)
+            if len(made) == 2:
+                twice.set()
+
+    checkpoints = Slow(_File(sqlite_url.removeprefix("sqlite:///"), 1, []))
+    checkpoints.start()
+    checkpoints.count(100_000)
+    assert twice.wait(30)
+
+
 async def test_a_commit_that_fails_in_a_longer_transaction_leaves_none_open(sqlite_url: str) -> None:
     db = open_database(sqlite_url)
     with pytest.raises(StorageError):
@@ -319,6 +361,11 @@ def _wait_until_gone(pid: int) -> None:
             return
         time.sleep(0.1)
     raise AssertionError(f"process {pid} goes on without its service")
+
+
+def _log_pages(connection: sqlite3.Connection) -> int:
+    """How many there are since it began anew."""
+    return int(connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])
 
 
 def _size_of(file: Path) -> int:
