@@ -12,7 +12,7 @@ from app.storage.errors import StorageError
 from app.storage.migrate import SchemaState, schema_state
 
 _MIB = 1024 * 1024
-_SCARCE_MIB, _LOW_MIB = 100, 1024
+_SCARCE_MIB, _LOW_MIB = 400, 2048  # SQLite's log alone takes some 200
 
 _SCHEMA_REMEDIES = {
     SchemaState.EMPTY: "run latchwatch migrate",

@@ -7,7 +7,6 @@ end of the socket is the end of the process, whatever became of the service.
 
 from __future__ import annotations
 
-import math
 import os
 import pickle
 import signal
@@ -15,6 +14,7 @@ import socket
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from io import BufferedRWPair
@@ -25,12 +25,17 @@ from app.storage.sqlite_batch import SqliteBatch, write
 LENGTH_BYTES = 4
 """In front of each answer, big-endian."""
 
-# Each changes some four pages of 4 KiB, at random: so many share a page by then, which is written to the file but once.
+# Of all tables. They fall on pages at random: many share one by then, which goes to the file but once.
 _ROWS_BETWEEN_CHECKPOINTS = 10_000
+_FEW_ROWS = 500
 _FEW_PAGES = 1_000  # some 30 ms, with the waits for the disk
+_MOST_PASSES = 8
+_MOST_LEFT_PAGES = 20_000  # half a second
 _CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
 _LAST_CHECKPOINT = "PRAGMA wal_checkpoint(RESTART)"
-_READERS_LEAVE_MS = 50
+_READER_LEAVES_SECONDS = 0.05
+_LONG_LOG_PAGES = 100_000  # then it waits longer for readers, and so do deliveries
+_LONG_LOG_WAIT_SECONDS = 1.0
 
 
 class _File:
@@ -79,14 +84,15 @@ class _Checkpoints:
     would keep all deliveries waiting for tens of milliseconds.
 
     Only when all of the log is in the file, and nobody reads in it, does it begin anew. While batches come in there is
-    always more: so most of it is brought over beside the writing, and the little that is left then while ``last_pages``
-    is held.
+    always more, and who reads keeps back what was written since: so most of it is brought over beside the writing, and
+    the little that is left then while ``last_pages`` is held.
     """
 
     def __init__(self, file: _File) -> None:
         self.last_pages = threading.Lock()
         self._file = file
         self._rows = 0
+        self._rows_then = 0  # when one became due
         self._due = threading.Event()
 
     def start(self) -> None:
@@ -94,8 +100,8 @@ class _Checkpoints:
 
     def count(self, rows: int) -> None:
         self._rows += rows
-        if self._rows >= _ROWS_BETWEEN_CHECKPOINTS:
-            self._rows = 0
+        if self._rows - self._rows_then >= _ROWS_BETWEEN_CHECKPOINTS:
+            self._rows_then = self._rows
             self._due.set()
 
     def _run(self) -> None:
@@ -108,21 +114,29 @@ class _Checkpoints:
                 pass  # such as a full disk, which the next commit tells; the log is kept meanwhile
 
     def _make(self, connection: sqlite3.Connection) -> None:
-        brought, came = 0, math.inf
-        while came > _FEW_PAGES:
-            before, brought = brought, _bring(connection, _CHECKPOINT)
-            if brought - before >= came:
-                break  # not faster than they come, or somebody still reads what was there before
-            came = brought - before
-        connection.execute(f"PRAGMA busy_timeout={_READERS_LEAVE_MS}")
+        pages = left = 0
+        for _ in range(_MOST_PASSES):
+            rows = self._rows
+            pages, left = _bring(connection, _CHECKPOINT)
+            came = self._rows - rows
+            # Not another one beside the writing after one that brought all: SQLite before 3.51.3 may take pages for
+            # brought that are not, if a commit begins the log anew at that very moment (its "WAL-reset bug").
+            if left <= _FEW_PAGES and came <= _FEW_ROWS:
+                break
+            if came <= _FEW_ROWS:
+                time.sleep(_READER_LEAVES_SECONDS)
+        if left > _MOST_LEFT_PAGES:
+            return  # somebody has been reading all the time: the next one brings it
+        waits = _LONG_LOG_WAIT_SECONDS if pages > _LONG_LOG_PAGES else _READER_LEAVES_SECONDS
+        connection.execute(f"PRAGMA busy_timeout={waits * 1000:.0f}")
         with self.last_pages:
             _bring(connection, _LAST_CHECKPOINT)
 
 
-def _bring(connection: sqlite3.Connection, how: str) -> int:
-    """How many pages of the log are in the file by then."""
-    _, _, brought = connection.execute(how).fetchone()
-    return int(brought)
+def _bring(connection: sqlite3.Connection, how: str) -> tuple[int, int]:
+    """The pages of the log as it was at the beginning, and how many of them are not in the file yet."""
+    _, pages, brought = connection.execute(how).fetchone()
+    return int(pages), int(pages - brought)
 
 
 def _serve(pipe: BufferedRWPair, writer: _Writer) -> None:

@@ -123,7 +123,7 @@ async def test_a_database_that_does_not_answer_is_told(tmp_path: Path) -> None:
     assert "secret-password" not in render(findings[0])
 
 
-@pytest.mark.parametrize(("free_mib", "found"), [(50_000, "✓"), (1_024, "✓"), (1_023, "!"), (100, "!"), (99, "✗")])
+@pytest.mark.parametrize(("free_mib", "found"), [(50_000, "✓"), (2_048, "✓"), (2_047, "!"), (400, "!"), (399, "✗")])
 def test_a_disk_is_told_before_it_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_mib: int, found: str
 ) -> None:

@@ -21,6 +21,7 @@ import aiosqlite
 import pytest
 from sqlalchemy import select, text
 
+from app.storage import writer_process
 from app.storage.engine import Database, open_database
 from app.storage.errors import RefusedByDatabase, StorageError, StorageUnavailable
 from app.storage.inbox import Outcome, store_batch
@@ -52,6 +53,23 @@ async def beside(sqlite_url: str) -> AsyncIterator[Database]:
     await database.start_writer()
     yield database
     await database.close()
+
+
+class Log:
+    """SQLite's log of a file, empty at first. That file may be opened here: nobody has locks on it."""
+
+    def __init__(self, path: str) -> None:
+        self.file = _File(path, 30, [])
+        self._path = Path(f"{path}-wal")
+
+    def times_begun(self) -> int:
+        """How often it began anew since it was made: its header counts that."""
+        return int.from_bytes(self._path.read_bytes()[12:16], "big")
+
+
+@pytest.fixture
+def log(sqlite_url: str) -> Log:
+    return Log(sqlite_url.removeprefix("sqlite:///"))
 
 
 def batch(*asks: Ask, known: str | None = None) -> SqliteBatch:
@@ -285,26 +303,90 @@ async def test_the_log_is_brought_into_the_file_beside_the_writing(sqlite_url: s
     await db.close()
 
 
-def test_who_reads_what_was_there_before_does_not_hold_a_checkpoint_up(sqlite_url: str) -> None:
-    """It keeps the log as it is, though: that begins anew after the next one."""
-    file = _File(sqlite_url.removeprefix("sqlite:///"), 30, [])
-    with closing(file.connect()) as writer, closing(file.connect()) as reader, closing(file.connect()) as own:
-        checkpoints = _Checkpoints(file)
-        add = ADD_ONE[0]
-        writer.execute(add)
-        reader.execute("BEGIN")
-        reader.execute("SELECT backfilled FROM intake").fetchone()
-        writer.execute(add)
+def test_who_reads_what_was_there_before_keeps_the_log_as_it_is_until_the_next_checkpoint(log: Log) -> None:
+    with (
+        closing(log.file.connect()) as writer,
+        closing(log.file.connect()) as own,
+        closing(log.file.connect()) as reader,
+    ):
+        checkpoints = _Checkpoints(log.file)
+        writer.execute(ADD_ONE[0])
+        _begin_reading(reader)
+        writer.execute(ADD_ONE[0])
         began = time.monotonic()
         checkpoints._make(own)
         assert time.monotonic() - began < 10
-        before = _log_pages(writer)
-        writer.execute(add)
-        assert _log_pages(writer) > before
+        writer.execute(ADD_ONE[0])
+        assert log.times_begun() == 0
         reader.execute("COMMIT")
         checkpoints._make(own)
-        writer.execute(add)
-        assert _log_pages(writer) < before
+        writer.execute(ADD_ONE[0])
+        assert log.times_begun() == 1
+
+
+def test_a_checkpoint_waits_a_moment_for_those_who_still_read_in_the_log(log: Log) -> None:
+    """Else the log would go on, as somebody reads nearly always."""
+    reads = threading.Event()
+
+    def read_for_a_moment() -> None:
+        with closing(log.file.connect()) as reader:
+            _begin_reading(reader)
+            reads.set()
+            time.sleep(0.02)
+            reader.execute("COMMIT")
+
+    with closing(log.file.connect()) as writer, closing(log.file.connect()) as own:
+        writer.execute(ADD_ONE[0])
+        reading = threading.Thread(target=read_for_a_moment)
+        reading.start()
+        assert reads.wait(30)
+        _Checkpoints(log.file)._make(own)
+        writer.execute(ADD_ONE[0])
+        assert log.times_begun() == 1
+        reading.join()
+
+
+def test_a_long_log_is_worth_a_longer_wait_for_them(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_process, "_bring", lambda _connection, _how: (200_000, 0))
+    with closing(log.file.connect()) as own:
+        _Checkpoints(log.file)._make(own)
+        assert own.execute("PRAGMA busy_timeout").fetchone() == (1000,)
+
+
+@pytest.mark.parametrize(
+    ("rows", "left", "passes"),
+    [
+        ([], 0, ["PASSIVE", "RESTART"]),
+        ([400], 0, ["PASSIVE", "RESTART"]),
+        ([9_000, 2_000, 400], 0, [*["PASSIVE"] * 3, "RESTART"]),
+        ([9_000] * 99, 0, [*["PASSIVE"] * 8, "RESTART"]),
+        ([], 5_000, [*["PASSIVE"] * 8, "RESTART"]),
+        ([], 50_000, ["PASSIVE"] * 8),
+    ],
+    ids=[
+        "quiet",
+        "a little came",
+        "less and less came",
+        "the disk is too slow",
+        "somebody reads",
+        "a long read, much left",
+    ],
+)
+def test_most_of_the_log_is_brought_beside_the_writing_and_writing_stops_for_the_rest(
+    log: Log, monkeypatch: pytest.MonkeyPatch, rows: list[int], left: int, passes: list[str]
+) -> None:
+    checkpoints, made = _Checkpoints(log.file), list[str]()
+
+    def bring(_connection: sqlite3.Connection, how: str) -> tuple[int, int]:
+        made.append(how.partition("(")[2].rstrip(")"))
+        assert checkpoints.last_pages.locked() == (made[-1] == "RESTART")
+        checkpoints.count(rows.pop(0) if rows else 0)
+        return 60_000, left
+
+    monkeypatch.setattr(writer_process, "_bring", bring)
+    with closing(log.file.connect()) as own:
+        checkpoints._make(own)
+    assert made == passes
 
 
 def test_a_checkpoint_that_is_due_while_one_is_made_comes_after_it(sqlite_url: str) -> None:
@@ -363,9 +445,9 @@ def _wait_until_gone(pid: int) -> None:
     raise AssertionError(f"process {pid} goes on without its service")
 
 
-def _log_pages(connection: sqlite3.Connection) -> int:
-    """How many there are since it began anew."""
-    return int(connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])
+def _begin_reading(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN")
+    connection.execute("SELECT backfilled FROM intake").fetchone()
 
 
 def _size_of(file: Path) -> int:
