@@ -389,7 +389,7 @@ def test_most_of_the_log_is_brought_beside_the_writing_and_writing_stops_for_the
     assert made == passes
 
 
-def test_a_checkpoint_that_is_due_while_one_is_made_comes_after_it(sqlite_url: str) -> None:
+def test_a_checkpoint_that_is_due_while_one_is_made_comes_after_it(log: Log) -> None:
     made: list[int] = []
     twice = threading.Event()
 
@@ -402,7 +402,7 @@ def test_a_checkpoint_that_is_due_while_one_is_made_comes_after_it(sqlite_url: s
             if len(made) == 2:
                 twice.set()
 
-    checkpoints = Slow(_File(sqlite_url.removeprefix("sqlite:///"), 1, []))
+    checkpoints = Slow(log.file)
     checkpoints.start()
     checkpoints.count(100_000)
     assert twice.wait(30)
